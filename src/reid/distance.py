@@ -1,0 +1,132 @@
+"""Distances between embeddings, in blocks: exact, in float32, and never a full matrix unless asked for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.errors import ShapeError
+from reid.types import Ranking, Vectors
+
+Metric = Literal["euclidean", "cosine"]
+BLOCK_VALUES = 1 << 24
+
+
+def pairwise(query: NDArray[Any], gallery: NDArray[Any], metric: Metric = "euclidean") -> Vectors:
+    """(Q, D) and (G, D) to the whole (Q, G) matrix of distances.
+
+    "euclidean" is the distance itself, not its square; "cosine" is 1 − cos, in [0, 2].
+
+    >>> pairwise(np.array([[3.0, 4.0]]), np.zeros((1, 2)))
+    array([[5.]], dtype=float32)
+    """
+    query, gallery = _prepare(query, metric), _prepare(gallery, metric)
+    _check(query, gallery)
+    return _block(query, gallery, _squared_norms(gallery), metric)
+
+
+def blocks(query: NDArray[Any], gallery: NDArray[Any], metric: Metric = "euclidean") -> Iterator[tuple[slice, Vectors]]:
+    """The rows of `pairwise` a few at a time: pairs of (which queries, their (q, G) distances)."""
+    query, gallery = _prepare(query, metric), _prepare(gallery, metric)
+    _check(query, gallery)
+    norms = _squared_norms(gallery)
+    step = max(1, BLOCK_VALUES // max(1, len(gallery)))
+    for start in range(0, len(query), step):
+        rows = slice(start, min(start + step, len(query)))
+        yield rows, _block(query[rows], gallery, norms, metric)
+
+
+def top_k(
+    query: NDArray[Any],
+    gallery: NDArray[Any],
+    k: int,
+    allowed: Callable[[slice], NDArray[np.bool_]] | None = None,
+    metric: Metric = "euclidean",
+) -> Ranking:
+    """The k nearest gallery rows of each query, exactly.
+
+    Args:
+        query: (Q, D).
+        gallery: (G, D).
+        k: how many to return; rows are padded where fewer are allowed.
+        allowed: for a slice of queries, a mask that broadcasts to (q, G), false where a row may not be returned.
+        metric: "euclidean" or "cosine".
+
+    Ties are broken by gallery order.
+    """
+    if k < 1:
+        raise ShapeError(f"k is {k}; ask for at least 1 neighbour")
+    k = min(k, max(1, len(gallery)))
+    ids = np.full((len(query), k), -1, dtype=np.int64)
+    distances = np.full((len(query), k), np.inf, dtype=np.float32)
+    for rows, block in blocks(query, gallery, metric):
+        if allowed is not None:
+            block = np.where(allowed(rows), block, np.inf)
+        if not block.shape[1]:
+            continue
+        ids[rows], distances[rows] = _smallest(block, k)
+    ids[np.isinf(distances)] = -1
+    return Ranking(ids, distances)
+
+
+def _smallest(block: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
+    """The k smallest of each row, ascending, equal values in order of position."""
+    if k < block.shape[1]:
+        kth = np.partition(block, k - 1, axis=1)[:, k - 1 : k]
+        chosen = np.empty((len(block), k), dtype=np.int64)
+        for row, (values, limit) in enumerate(zip(block, kth[:, 0], strict=True)):
+            below = np.flatnonzero(values < limit)
+            equal = np.flatnonzero(values == limit)[: k - len(below)]
+            chosen[row] = np.sort(np.concatenate([below, equal]))
+    else:
+        chosen = np.broadcast_to(np.arange(block.shape[1]), block.shape)
+    values = np.take_along_axis(block, chosen, axis=1)
+    order = np.argsort(values, axis=1, kind="stable")
+    return np.take_along_axis(chosen, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+def normalise(vectors: NDArray[Any]) -> Vectors:
+    """Rows scaled to length 1; a row of zeros stays zero."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1), dtype=np.float32)
+
+
+def _prepare(vectors: NDArray[Any], metric: Metric) -> Vectors:
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2:
+        raise ShapeError(f"vectors have shape {vectors.shape}; they must be (N, D)")
+    if metric == "cosine":
+        return normalise(vectors)
+    if metric == "euclidean":
+        return np.asarray(vectors, dtype=np.float32)
+    raise ShapeError(f"metric is {metric!r}; it can be 'euclidean' or 'cosine'")
+
+
+def _check(query: Vectors, gallery: Vectors) -> None:
+    if query.shape[1] != gallery.shape[1]:
+        raise ShapeError(
+            f"queries have {query.shape[1]} values each and the gallery {gallery.shape[1]}; "
+            "they come from different models, embed both with one"
+        )
+
+
+def _squared_norms(vectors: Vectors) -> Vectors:
+    norms: Vectors = np.einsum("nd,nd->n", vectors, vectors)
+    return norms
+
+
+def _block(query: Vectors, gallery: Vectors, gallery_norms: Vectors, metric: Metric) -> Vectors:
+    block: Vectors = query @ gallery.T
+    if metric == "cosine":
+        np.subtract(1, block, out=block)
+        np.maximum(block, 0, out=block)
+        return block
+    block *= -2
+    block += gallery_norms
+    block += _squared_norms(query)[:, None]
+    np.maximum(block, 0, out=block)
+    np.sqrt(block, out=block)
+    return block

@@ -1,0 +1,33 @@
+"""The errors a user can cause, as one small tree.
+
+Each message is one sentence: what was given, what is allowed, what to do.
+"""
+
+from __future__ import annotations
+
+
+class ReidError(Exception):
+    """Anything that went wrong because of what was given, not because of a bug here."""
+
+
+class ImageError(ReidError):
+    """One image that cannot be read: missing, empty, broken, too large or of no known format."""
+
+
+class DataError(ReidError):
+    """A data set, list or table that cannot be understood."""
+
+
+class ModelError(ReidError):
+    """A model file that cannot be read, or that does not fit what it was given."""
+
+
+class ShapeError(ReidError, ValueError):
+    """Arrays whose shape, type or content does not fit; also a ValueError."""
+
+
+class MissingExtra(ReidError, ImportError):
+    """A part of the toolkit whose optional dependency is not installed; also an ImportError."""
+
+    def __init__(self, what: str, extra: str):
+        super().__init__(f"{what} needs an optional dependency that is not installed: pip install 'reid[{extra}]'")

@@ -1,0 +1,23 @@
+"""What every network returns, in training and in evaluation alike."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Features(NamedTuple):
+    """One batch through a network.
+
+    Attributes:
+        embedding: (B, D) the vector that is stored, compared and searched.
+        metric: (B, D') the vector that metric losses pull and push; often the embedding before its batch norm.
+        logits: one (B, C) per classifier, none when the network was built for no classes.
+        parts: one (B, D'') per body part, none for networks that look at the whole.
+    """
+
+    embedding: Tensor
+    metric: Tensor
+    logits: tuple[Tensor, ...] = ()
+    parts: tuple[Tensor, ...] = ()
