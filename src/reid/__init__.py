@@ -1,0 +1,65 @@
+"""Person re-identification: find, verify and measure people across cameras.
+
+Names are loaded on first use, so that `import reid` costs nothing that is not needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reid.data import read
+    from reid.embed import Embedder
+    from reid.errors import ReidError
+    from reid.evaluation import evaluate
+    from reid.export import export_onnx
+    from reid.matcher import search
+    from reid.recipes import TrainConfig
+    from reid.training import train
+    from reid.types import Crop, Embeddings, Match, Ranking, Report
+
+_HOME = {
+    "Crop": "types",
+    "Embedder": "embed",
+    "Embeddings": "types",
+    "Match": "types",
+    "Ranking": "types",
+    "ReidError": "errors",
+    "Report": "types",
+    "TrainConfig": "recipes",
+    "evaluate": "evaluation",
+    "export_onnx": "export",
+    "read": "data",
+    "search": "matcher",
+    "train": "training",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Crop",
+    "Embedder",
+    "Embeddings",
+    "Match",
+    "Ranking",
+    "ReidError",
+    "Report",
+    "TrainConfig",
+    "evaluate",
+    "export_onnx",
+    "read",
+    "search",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'reid' has no attribute {name!r}")
+    value = getattr(import_module(f"reid.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

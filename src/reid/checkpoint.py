@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from reid.disk import replacing
 from reid.errors import ModelError
 from reid.nets import NETS
 
@@ -21,12 +21,8 @@ HEADER = "reid"
 
 def save(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors by name and a header that JSON can hold. Replaces the file in one step, safe on disk."""
-    target = Path(path)
-    partial = target.with_name(target.name + ".writing")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, {HEADER: json.dumps(header)})
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, target)
+    with replacing(path) as partial:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, {HEADER: json.dumps(header)})
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -49,17 +45,25 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def load_net(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a weights file, ready to embed: (module in eval mode without classifier, header)."""
+    """The network of a weights file, ready to embed: (module in eval mode without classifier, header).
+
+    Raises:
+        ModelError: as `load`, or the network is unknown or does not fit; the message names layers that differ.
+    """
     tensors, header = load(path)
+    if header.get("net") not in NETS:
+        raise ModelError(f"{path} is for the network {header.get('net')!r}; reid has {', '.join(NETS)}")
     net = NETS[header["net"]](**header.get("net_options", {}))
-    fit = net.load_state_dict(
-        {k: v.float() for k, v in tensors.items() if not k.startswith("classifier.")}, strict=False
-    )
-    if fit.missing_keys or fit.unexpected_keys:
-        raise ModelError(
-            f"{path} does not fit {header['net']}: missing {fit.missing_keys[:3] or 'nothing'}, "
-            f"unexpected {fit.unexpected_keys[:3] or 'nothing'}"
-        )
+    given = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
+    wanted = net.state_dict()
+    wrong = [f"{name} is missing" for name in wanted if name not in given]
+    wrong += [f"{name} is unknown" for name in given if name not in wanted]
+    both = [name for name in wanted if name in given and given[name].shape != wanted[name].shape]
+    wrong += [f"{name} is {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}" for name in both]
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ModelError(f"{path} does not fit {header['net']}: {', '.join(wrong[:3])}{more}")
+    net.load_state_dict(given)
     return net.eval(), header
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -19,14 +20,14 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from reid.errors import ImageError, ShapeError
+from reid.errors import ImageError, ModelError, ShapeError
 
 RGB = NDArray[np.uint8]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif"})
 MAX_PIXELS = 40_000_000
 MAX_BYTES = 256 << 20
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "MPO", "AVIF")
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "AVIF")
 
 cv2.setNumThreads(1)  # reid runs one decoder a thread; OpenCV's own pool on top would oversubscribe the cores
 
@@ -62,8 +63,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
             if size > MAX_BYTES:
                 raise ImageError(f"{path} has {size >> 20} MiB; pictures may have {MAX_BYTES >> 20} MiB")
             return file.read(MAX_BYTES)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(f"{path} cannot be opened ({reason}); check the path and its permissions") from None
 
 
@@ -111,10 +112,11 @@ def _check_pixels(width: int, height: int, name: str) -> None:
 
 
 def _to_rgb(image: Image.Image) -> RGB:
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+    if image.mode[0] in "IF":
         grey = np.asarray(image, dtype=np.float64)
-        scaled = np.clip(grey / (257.0 if grey.max() > 255 else 1.0), 0, 255)
-        return np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2)
+        sixteen = image.mode.startswith("I;16") or grey.max() > 255
+        eight = np.rint(np.clip(grey / 257 if sixteen else grey, 0, 255)).astype(np.uint8)
+        return np.repeat(eight[..., None], 3, axis=2)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -140,3 +142,79 @@ def check_rgb(image: object, name: str = "an image") -> RGB:
     if image.dtype != np.uint8:
         raise ShapeError(f"{name} has type {image.dtype}; it must be uint8 with values 0 to 255")
     return image
+
+
+def _plain(image: RGB, height: int, width: int) -> list[RGB]:
+    return [resize(image, height, width)]
+
+
+def _mirror(image: RGB, height: int, width: int) -> list[RGB]:
+    """The image and its mirror image."""
+    whole = resize(image, height, width)
+    return [whole, whole[:, ::-1]]
+
+
+def _ten(image: RGB, height: int, width: int) -> list[RGB]:
+    """Centre and corner cut-outs of the image scaled to 9/8, and their mirror images (TriNet, Hermans et al. 2017)."""
+    large = resize(image, height * 9 // 8, width * 9 // 8)
+    down, right = large.shape[0] - height, large.shape[1] - width
+    corners = [(down // 2, right // 2), (0, 0), (0, right), (down, 0), (down, right)]
+    cuts = [large[y : y + height, x : x + width] for y, x in corners]
+    return cuts + [cut[:, ::-1] for cut in cuts]
+
+
+VIEWS: dict[str, Callable[[RGB, int, int], list[RGB]]] = {"plain": _plain, "mirror": _mirror, "ten": _ten}
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How a model wants its input. Stored in the model file, so that nobody has to remember it.
+
+    Attributes:
+        height, width: in pixels.
+        channels: "RGB" or "BGR".
+        scale, mean, deviation: each channel, in the order above, becomes (pixel · scale − mean) / deviation.
+        inside: true where the network does that itself and takes (N, H, W, 3) bytes; otherwise (N, 3, H, W) floats.
+        views: a name from VIEWS; the embeddings of an image's views are averaged.
+    """
+
+    height: int
+    width: int
+    channels: str = "RGB"
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    inside: bool = False
+    views: str = "plain"
+
+    def __post_init__(self) -> None:
+        if not (0 < self.height <= 4096 and 0 < self.width <= 4096):
+            raise ModelError(
+                f"a model wants pictures of {self.height}×{self.width}; each side may have 1 to 4096 pixels"
+            )
+        if self.channels not in ("RGB", "BGR"):
+            raise ModelError(f"channel order is {self.channels!r}; it can be RGB or BGR")
+        if self.views not in VIEWS:
+            raise ModelError(f"views are {self.views!r}; they can be {', '.join(VIEWS)}")
+        if len(self.mean) != 3 or len(self.deviation) != 3 or 0 in self.deviation:
+            raise ModelError(
+                f"mean {self.mean} and deviation {self.deviation} must be three numbers each, none 0 in the second"
+            )
+        object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
+        object.__setattr__(self, "deviation", tuple(float(v) for v in self.deviation))
+
+    def look(self, image: RGB) -> list[RGB]:
+        """The views of one image, each (height, width, 3) bytes."""
+        return VIEWS[self.views](image, self.height, self.width)
+
+    def prepare(self, batch: RGB) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """(N, height, width, 3) bytes to what the network takes."""
+        if self.channels == "BGR":
+            batch = batch[..., ::-1]
+        if self.inside:
+            return np.ascontiguousarray(batch)
+        ready = np.empty((len(batch), 3, self.height, self.width), dtype=np.float32)
+        for c in range(3):
+            np.multiply(batch[..., c], self.scale / self.deviation[c], out=ready[:, c], dtype=np.float32)
+            ready[:, c] -= self.mean[c] / self.deviation[c]
+        return ready

@@ -15,12 +15,17 @@ from torch.nn import functional as F
 from reid.nets.features import Features
 
 
+def wide(x: Tensor) -> Tensor:
+    """Half precision to single; single and double stay."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def distances(a: Tensor, b: Tensor) -> Tensor:
     """(M, D) and (N, D) to (M, N) Euclidean distances, not squared, with a gradient that stays finite at zero.
 
-    sqrt(x + 1e-12) as in Hermans, Beyer and Leibe 2017; computed in float32 whatever the precision of the inputs.
+    sqrt(x + 1e-12) as in Hermans, Beyer and Leibe 2017; computed in float32 even where the inputs are half.
     """
-    a, b = a.float(), b.float()
+    a, b = wide(a), wide(b)
     with torch.autocast(a.device.type, enabled=False):
         squared = a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * a @ b.T
     return (squared.clamp(min=0) + 1e-12).sqrt()
@@ -49,7 +54,7 @@ def cross_entropy(features: Features, pids: Tensor, smoothing: float = 0.0) -> T
     """(B,) mean over the net's classifiers of cross-entropy against (1−ε)·onehot + ε/C."""
     if not features.logits:
         raise ValueError("cross-entropy needs a net built with classes; this one has no classifier")
-    values = [F.cross_entropy(x.float(), pids, reduction="none", label_smoothing=smoothing) for x in features.logits]
+    values = [F.cross_entropy(wide(x), pids, reduction="none", label_smoothing=smoothing) for x in features.logits]
     return torch.stack(values).mean(0)
 
 

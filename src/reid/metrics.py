@@ -1,6 +1,7 @@
 """CMC, average precision (both definitions) and mINP, from the ranks of each query's matches.
 
-A query's *hits* are the 0-based positions of its m correct gallery rows in its ranking, junk removed.
+A query's *hits* are the ascending 0-based ranks k_1 … k_m of its m correct gallery rows, once the rows its protocol
+ignores are taken out.
 """
 
 from __future__ import annotations
@@ -10,37 +11,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.errors import ShapeError
+Rows = NDArray[np.int64]
 
 
-def hits(distances: NDArray[Any], correct: NDArray[np.bool_], counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+def hits(distances: NDArray[Any], correct: Rows, ignored: Rows) -> Rows:
     """Where one query's correct rows come in its ranking.
 
-    Counting how many rows lie before each correct one costs G·log m, sorting the whole row G·log G.
-    Ties are broken by gallery order, as a stable sort would.
+    Ties are broken by gallery order, as a stable sort of the whole row would. Only the rows no farther than the last
+    correct one are looked at, and of those only the ones level with a correct one are sorted.
 
     Args:
         distances: (G,) from the query.
-        correct: (G,) true where the row shows the same person.
-        counted: (G,) false for junk, which is removed before ranks are given.
+        correct: (m,) gallery rows that show the same person, ascending, none of them ignored.
+        ignored: gallery rows that are taken out before ranks are given.
 
     Returns:
-        (m,) ascending 0-based ranks; empty where the query has no valid match.
+        (m,) ranks.
     """
-    kept, is_right = np.asarray(distances)[counted], np.asarray(correct)[counted]
-    values = np.sort(kept[is_right])
-    if not len(values):
+    if not len(correct):
         return np.empty(0, dtype=np.int64)
-    at_most = np.searchsorted(values, kept, side="right")  # how many correct values each row is not closer than
+    values = np.sort(distances[correct])
+    near = np.flatnonzero(distances <= values[-1])
+    if len(ignored):
+        near = near[~np.isin(near, ignored)]
+    kept = distances[near]
+    at_most = np.searchsorted(values, kept, side="right")  # how many correct values are not farther than each row
     closer = np.cumsum(np.bincount(at_most))[: len(values)]
     level = np.flatnonzero(kept == values[np.maximum(at_most - 1, 0)])  # the correct rows, and those that tie with one
     level = level[np.argsort(kept[level], kind="stable")]
     place = np.arange(len(level)) - np.searchsorted(kept[level], kept[level])
-    return np.asarray(closer + place[is_right[level]], dtype=np.int64)
+    return np.asarray(closer + place[np.isin(near[level], correct)], dtype=np.int64)
 
 
-def average_precision(hits: NDArray[np.int64]) -> float:
-    """Plain AP: the mean of j / (k_j + 1) over hits j = 1..m at ranks k_j. As in torchreid, fast-reid, BoT.
+def average_precision(hits: Rows) -> float:
+    """Plain AP: the mean of j / (k_j + 1) over hits j = 1..m. As in torchreid, fast-reid, BoT and scikit-learn.
 
     >>> average_precision(np.array([0, 2]))
     0.8333333333333333
@@ -48,7 +52,7 @@ def average_precision(hits: NDArray[np.int64]) -> float:
     return float(np.mean(np.arange(1, len(hits) + 1) / (hits + 1)))
 
 
-def average_precision_trapezoid(hits: NDArray[np.int64]) -> float:
+def average_precision_trapezoid(hits: Rows) -> float:
     """AP as Market-1501's MATLAB code has it: the mean of ½·(j/(k_j+1) + (j−1)/k_j), the second term 1 where k_j = 0.
 
     >>> average_precision_trapezoid(np.array([0, 2]))
@@ -59,7 +63,7 @@ def average_precision_trapezoid(hits: NDArray[np.int64]) -> float:
     return float(np.mean((j / (hits + 1) + before) / 2))
 
 
-def inverse_negative_penalty(hits: NDArray[np.int64]) -> float:
+def inverse_negative_penalty(hits: Rows) -> float:
     """INP: number of matches / (1-based rank of the last) (Ye et al. 2021).
 
     >>> inverse_negative_penalty(np.array([0, 3]))
@@ -68,10 +72,24 @@ def inverse_negative_penalty(hits: NDArray[np.int64]) -> float:
     return len(hits) / float(hits[-1] + 1)
 
 
-def cmc(first_hits: NDArray[np.int64], ranks: tuple[int, ...] = (1, 5, 10)) -> dict[int, float]:
-    """Share of queries whose first correct row comes within each rank."""
-    if not len(first_hits):
-        raise ShapeError(
-            "no query has a valid match, so no rank can be computed; check people and cameras with `reid show`"
-        )
-    return {rank: float(np.mean(first_hits < rank)) for rank in ranks}
+def bootstrap(
+    values: NDArray[np.float64], people: NDArray[np.int64], level: float = 0.95, draws: int = 1000, seed: int = 0
+) -> NDArray[np.float64]:
+    """Confidence intervals of means over queries, by drawing people, not queries, with replacement.
+
+    Args:
+        values: (Q, M) of M figures for each query.
+        people: (Q,) whose query each is; a person's queries are drawn together.
+        level: share of draws inside the interval.
+
+    Returns:
+        (M, 2) low and high.
+    """
+    names, index = np.unique(people, return_inverse=True)
+    sums = np.stack([np.bincount(index, column, minlength=len(names)) for column in values.T], axis=1)
+    counts = np.bincount(index, minlength=len(names)).astype(float)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), draws).astype(float)
+    means = weights @ sums / (weights @ counts)[:, None]
+    bounds: NDArray[np.float64] = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).T
+    return bounds

@@ -46,8 +46,8 @@ class TrainConfig:
         seed: of every random choice.
     """
 
-    net: str = "osnet_x0_5"
-    net_options: dict[str, Any] = field(default_factory=dict)
+    net: str = "osnet"
+    net_options: dict[str, Any] = field(default_factory=lambda: {"width": 0.5})
     losses: tuple[Loss, ...] = (
         Loss("batch-hard", 1.0, {"margin": 0.3}),
         Loss("cross-entropy", 1.0, {"smoothing": 0.1}),

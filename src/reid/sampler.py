@@ -50,5 +50,6 @@ class PKSampler:
     def _hands(self, rows: NDArray[np.int64], rng: np.random.Generator) -> list[NDArray[np.int64]]:
         dealt = rng.permutation(rows)
         missing = -len(dealt) % self.crops
-        filler = rng.choice(rows, missing, replace=missing > len(rows))
+        others = dealt[: len(dealt) // self.crops * self.crops]
+        filler = rng.choice(others if missing <= len(others) else rows, missing, replace=missing > len(others))
         return list(np.concatenate([dealt, filler]).reshape(-1, self.crops))

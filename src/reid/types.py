@@ -8,12 +8,12 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reid.disk import replacing
 from reid.errors import DataError, ShapeError
 
 Role = Literal["person", "distractor", "junk"]
@@ -95,13 +95,16 @@ class Embeddings:
         if len(vectors) != len(self.crops):
             raise ShapeError(f"there are {len(vectors)} embeddings for {len(self.crops)} crops; each crop needs one")
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        if not np.isfinite(vectors.sum(dtype=np.float64)):
+        with np.errstate(invalid="ignore"):
+            finite = np.isfinite(
+                vectors.sum(dtype=np.float64)
+            )  # one pass, no copy; a sum of float32 cannot overflow it
+        if not finite:
             rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-            if len(rows):
-                raise ShapeError(
-                    f"{len(rows)} embeddings are not finite, the first in row {rows[0]} ({self.crops[rows[0]].path}); "
-                    "drop them or embed those crops again"
-                )
+            raise ShapeError(
+                f"{len(rows)} embeddings are not finite, the first in row {rows[0]} ({self.crops[rows[0]].path}); "
+                "drop them or embed those crops again"
+            )
         if not self.model:
             raise ShapeError("embeddings came without the fingerprint of the model that made them; give one")
         vectors.flags.writeable = False
@@ -127,15 +130,8 @@ class Embeddings:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one `.npz` file that `Embeddings.load` reads back without loss. Replaces the file in one step."""
-        target = Path(path)
-        partial = target.with_name(target.name + ".writing")
-        try:
-            with open(partial, "wb") as out:
-                np.savez(out, vectors=self.vectors, crops=pack_crops(self.crops), model=np.array(self.model))
-            os.replace(partial, target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with replacing(path) as partial, open(partial, "wb") as out:
+            np.savez(out, vectors=self.vectors, crops=pack_crops(self.crops), model=np.array(self.model))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Embeddings:
@@ -145,7 +141,7 @@ class Embeddings:
             DataError: the file is missing, damaged or something else. Nothing in it is ever unpickled.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if not {"vectors", "crops", "model"} <= set(file.files):
                     raise DataError(
                         f"{path} holds {', '.join(file.files) or 'nothing'}; a file of embeddings holds vectors, crops "

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from reid import augment, checkpoint, images
 from reid.errors import DataError
-from reid.evaluate import evaluate, hold_out
+from reid.evaluation import evaluate, hold_out
 from reid.losses import LOSSES
 from reid.nets import NETS
 from reid.recipes import Stage, TrainConfig
@@ -62,10 +62,10 @@ def train(crops: Sequence[Crop], config: TrainConfig, run: Path, resume: bool = 
         )
     )
 
-    net = NETS[config.net](classes=len(names), **config.net_options).to(memory_format=torch.channels_last)
+    net = NETS[config.net](classes=len(names), **config.net_options).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = NETS[config.net](classes=len(names), **config.net_options)
     average.load_state_dict(net.state_dict())
-    average.to(fabric.device).to(memory_format=torch.channels_last).eval()
+    average.to(fabric.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     decayed = [p for p in net.parameters() if p.ndim > 1 and p.requires_grad]
     spared = [p for p in net.parameters() if p.ndim <= 1 and p.requires_grad]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]

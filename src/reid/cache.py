@@ -1,0 +1,55 @@
+"""Embeddings of pictures seen before, found by the model and the picture's content, in the platform's cache folder.
+
+Embeddings are personal data: `reid search --no-cache` writes nothing here, and deleting the folder forgets everything.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from reid.types import Vectors
+
+
+def folder() -> Path:
+    """Where caches live."""
+    return platformdirs.user_cache_path("reid", appauthor=False)
+
+
+class Cache:
+    """One model's embeddings by content digest, in one SQLite file that several processes can use at once.
+
+    Args:
+        fingerprint: of the model.
+        where: the folder, made if need be.
+    """
+
+    def __init__(self, fingerprint: str, where: Path | None = None):
+        where = where or folder()
+        where.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(where / f"{fingerprint}.db", timeout=30, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=OFF")  # a lost cache costs time only
+        self._connection.execute("CREATE TABLE IF NOT EXISTS seen (digest BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+
+    def get(self, digests: Sequence[bytes]) -> dict[bytes, Vectors]:
+        """The vectors of those digests that are known."""
+        marks = ",".join("?" * len(digests))
+        with self._lock:
+            rows = self._connection.execute(f"SELECT digest, vector FROM seen WHERE digest IN ({marks})", digests)
+            return {digest: np.frombuffer(vector, dtype=np.float32) for digest, vector in rows}
+
+    def put(self, vectors: Mapping[bytes, Vectors]) -> None:
+        """Remember vectors by digest."""
+        rows = [(digest, vector.astype(np.float32).tobytes()) for digest, vector in vectors.items()]
+        with self._lock, self._connection:
+            self._connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", rows)
+
+    def close(self) -> None:
+        self._connection.close()

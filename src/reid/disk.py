@@ -1,0 +1,22 @@
+"""Writing files so that whoever reads them sees the old file or the new one, never half of either."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a name to write to; put it on disk in place of `path` when the block ends well, remove it otherwise."""
+    target = Path(path)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.writing")
+    try:
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)

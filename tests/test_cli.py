@@ -1,0 +1,189 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reid import files
+from reid.cli import main, parser
+from reid.data import read
+from reid.embed import Embedder
+from reid.street import draw_street
+from reid.types import Crop
+
+VERBS = ("show", "embed", "search", "evaluate", "train", "export", "demo")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process: (exit code, standard output, standard error)."""
+
+    def one(*arguments: object) -> tuple[int, str, str]:
+        try:
+            main([str(a) for a in arguments])
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return one
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("street")
+    draw_street(folder, people=6)
+    return folder
+
+
+def pictures(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.jpg"))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example_that_parses(verb: str, run: Run) -> None:
+    code, out, _ = run(verb, "--help")
+    assert code == 0
+    examples = [line.strip() for line in out[out.index("example:") :].splitlines() if line.strip().startswith("reid ")]
+    assert examples
+    for example in examples:
+        parser().parse_args(example.split(" > ")[0].split()[1:])
+
+
+def test_the_command_itself() -> None:
+    done = subprocess.run([sys.executable, "-m", "reid", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("reid ")
+
+
+def test_embed_prints_the_classic_lines(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    some = pictures(street)[:20]
+    listing = tmp_path / "files.txt"
+    listing.write_text("".join(f"{p}\n" for p in some))
+    code, out, _ = run("embed", listing, "--model", model)
+    assert code == 0
+    lines = [line.split(",") for line in out.splitlines()]
+    assert [line[0] for line in lines] == [str(p) for p in some]
+    values = np.array([line[1:] for line in lines], dtype=np.float32)
+    np.testing.assert_array_equal(values, Embedder(model)(some).vectors)
+
+
+def test_embed_writes_a_file_and_names_what_it_left_out(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for i, path in enumerate(pictures(street)[:15]):
+        (folder / f"{i:02}.jpg").write_bytes(path.read_bytes() if i != 4 else b"")
+    code, out, err = run("embed", folder, "-o", tmp_path / "e.npz", "--model", model)
+    assert code == 0
+    assert "14 embeddings of 24 values" in out
+    assert "04.jpg is empty" in err
+    assert "1 pictures could not be read" in err
+    assert len(files.load(tmp_path / "e.npz")) == 14
+
+
+def test_search_ranks_the_right_person_first(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    query = pictures(street)[0]
+    sheet = tmp_path / "sheet.html"
+    code, out, _ = run("search", query, street, "--model", model, "-k", 4, "--html", sheet)
+    assert code == 0
+    assert out.splitlines()[0].startswith(str(query))
+    assert "rank  distance" in out
+    assert str(sheet) in out
+    assert "<html" in sheet.read_text()
+    code, out, _ = run("search", query, street, "--model", model, "-k", 4, "--json")
+    matches = json.loads(out)["answers"][0]["matches"]
+    assert [m["rank"] for m in matches] == [1, 2, 3, 4]
+    assert matches[0]["crop"]["path"] != str(query)
+
+
+def test_search_filters(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    run("embed", street, "-o", tmp_path / "street.npz", "--model", model)
+    made = files.load(tmp_path / "street.npz")
+    files.save(made[:3], tmp_path / "query.npz")
+
+    def answers(*options: object) -> list[list[Crop]]:
+        code, out, _ = run("search", tmp_path / "query.npz", tmp_path / "street.npz", "--json", "-k", 500, *options)
+        assert code == 0
+        return [[Crop(**m["crop"]) for m in a["matches"]] for a in json.loads(out)["answers"]]
+
+    assert [len(a) for a in answers()] == [len(made) - 1] * 3
+    assert all(c.camera != q.camera for q, a in zip(made.crops, answers("--other-cameras"), strict=False) for c in a)
+    cameras = sorted({c.camera for c in made.crops if c.camera})
+    assert {c.camera for a in answers("--camera", cameras[0], "--camera", cameras[1]) for c in a} == set(cameras[:2])
+    middle = float(np.median([c.time for c in made.crops if c.time is not None]))
+    assert all(c.time is not None and c.time >= middle for a in answers("--after", middle) for c in a)
+    assert all(c.time is not None and c.time <= middle for a in answers("--before", middle) for c in a)
+
+
+def test_evaluate_and_show(run: Run, street: Path, model: Path) -> None:
+    code, out, _ = run("evaluate", street, "--model", model, "--protocol", "cross-camera", "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert report["metrics"]["rank-1"] > 0.2
+    code, out, _ = run("show", street)
+    assert code == 0
+    assert "6 people" in out
+
+
+def test_show_writes_a_split_that_evaluate_can_use(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "splits.csv"
+    assert run("show", street, "--write-split", "people", "-o", out)[0] == 0
+    assert {c.extra["split"] for c in read(out)} == {"train", "query", "gallery"}
+    code, printed, _ = run("evaluate", out, "--model", model, "--json")
+    assert code == 0
+    assert json.loads(printed)["queries"] >= 2
+
+
+def test_demo(run: Run, model: Path, tmp_path: Path) -> None:
+    code, out, _ = run("demo", "-o", tmp_path / "demo", "--people", 5, "--model", model)
+    assert code == 0
+    assert "rank-1" in out
+    assert str(tmp_path / "demo" / "sheet.html") in out
+    assert (tmp_path / "demo" / "sheet.html").stat().st_size > 10_000
+
+
+MISTAKES = {
+    "no such folder": (["show", "nowhere"], "nowhere"),
+    "no such model": (["search", "STREET", "STREET", "--model", "resnet"], "neither a file nor a model"),
+    "no such camera": (["search", "PICTURE", "STREET", "--camera", "99", "--model", "MODEL"], "no camera 99"),
+    "no answers wanted": (["search", "PICTURE", "STREET", "-k", "0", "--model", "MODEL"], "k is 0"),
+    "no such protocol": (["evaluate", "STREET", "--protocol", "x", "--model", "MODEL"], "market1501"),
+    "unknown ending": (["embed", "STREET", "-o", "e.doc", "--model", "MODEL"], ".npz"),
+    "folder that cannot be written to": (
+        ["embed", "STREET", "-o", "/proc/none/e.npz", "--model", "MODEL"],
+        "/proc/none",
+    ),
+    "no such recipe": (["train", "STREET", "-o", "run", "--recipe", "best"], "osnet"),
+    "weights that are not": (["export", "PICTURE", "-o", "m.onnx"], "not a readable weights file"),
+    "query that is no picture": (["search", "MODEL", "STREET", "--model", "MODEL"], ""),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gets_one_sentence_and_exit_code_2(
+    name: str, run: Run, street: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments, message = MISTAKES[name]
+    stand_in = {"STREET": str(street), "MODEL": str(model), "PICTURE": str(pictures(street)[0])}
+    code, out, err = run(*(stand_in.get(a, a) for a in arguments))
+    assert code == 2, err
+    assert message in err
+    assert err.startswith(f"reid {arguments[0]}: ") or err.startswith("skipped: ")
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_a_query_that_cannot_be_read_is_named(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "q.jpg").write_bytes(b"")
+    code, _, err = run("search", tmp_path / "q.jpg", street, "--model", model)
+    assert code == 2
+    assert "q.jpg is empty" in err
+    assert err.splitlines()[-1].startswith("reid search: none of the pictures of the query")

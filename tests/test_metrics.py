@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from reid import metrics
+from reid.distance import pairwise
+from reid.errors import DataError, ModelError, ShapeError
+from reid.evaluation import PROTOCOLS, evaluate, evaluate_distances, hold_out, outcomes
+from reid.types import Crop, Embeddings
+from tests.reference import ranking as slow
+
+queries = st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.booleans()), min_size=1, max_size=25)
+
+
+@settings(max_examples=400, deadline=None)
+@given(queries)
+def test_hits_and_precisions_equal_a_plain_loop(rows: list[tuple[int, bool, bool]]) -> None:
+    """With many ties, junk, and queries without match."""
+    distances, correct, counted = (np.array(column) for column in zip(*rows, strict=True))
+    found = metrics.hits(distances.astype(float), np.flatnonzero(correct & counted), np.flatnonzero(~counted))
+    wanted = slow.hits(distances, correct, counted)
+    assert found.tolist() == wanted
+    if wanted:
+        assert metrics.average_precision(found) == pytest.approx(slow.average_precision(wanted), abs=1e-12)
+        trapezoid = slow.average_precision_trapezoid(wanted)
+        assert metrics.average_precision_trapezoid(found) == pytest.approx(trapezoid, abs=1e-12)
+        assert metrics.inverse_negative_penalty(found) == len(wanted) / (wanted[-1] + 1)
+
+
+def test_plain_average_precision_is_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        distances, correct = rng.random(40), rng.random(40) < 0.2
+        correct[0] = True
+        found = metrics.hits(distances, np.flatnonzero(correct), np.empty(0, int))
+        assert metrics.average_precision(found) == pytest.approx(
+            average_precision_score(correct, -distances), abs=1e-12
+        )
+
+
+def made(rows: list[tuple[float, Crop]], model: str = "m") -> Embeddings:
+    return Embeddings(np.array([[x] for x, _ in rows], np.float32), tuple(c for _, c in rows), model)
+
+
+def test_market_protocol_by_hand() -> None:
+    """Same camera and junk are removed, distractors stay; worked out on paper."""
+    query = made([(0, Crop("q1", "1", "a")), (0, Crop("q2", "9", "a"))])
+    gallery = made(
+        [
+            (0.1, Crop("g1", "1", "a")),  # same person, same camera: removed
+            (0.2, Crop("g2", None, "b", role="junk")),  # removed
+            (0.3, Crop("g3", None, "b", role="distractor")),  # wrong
+            (0.4, Crop("g4", "1", "b")),  # right, rank 2
+            (0.5, Crop("g5", "2", "a")),  # wrong
+            (0.6, Crop("g6", "1", "c")),  # right, rank 4
+        ]
+    )
+    report = evaluate(query, gallery)
+    assert (report.queries, report.skipped, report.gallery) == (1, 1, 5)
+    assert report.metrics["rank-1"] == 0
+    assert report.metrics["rank-5"] == 1
+    assert report.metrics["mAP"] == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert report.metrics["mINP"] == pytest.approx(2 / 4)
+    other = evaluate(query, gallery, "cross-camera")
+    assert other.metrics["mAP"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_evaluation_refuses_what_makes_no_sense(people: Embeddings) -> None:
+    with pytest.raises(ModelError, match="different models"):
+        evaluate(people, Embeddings(people.vectors, people.crops, "other"))
+    with pytest.raises(DataError, match="market1501, cross-camera, diagonal"):
+        evaluate(people, people, "markt")
+    strangers = Embeddings(people.vectors, tuple(Crop(c.path, "nobody") for c in people.crops), people.model)
+    with pytest.raises(DataError, match="none of the 108 queries"):
+        evaluate(strangers, people)
+
+
+def test_a_crop_is_not_searched_for_itself(people: Embeddings) -> None:
+    assert evaluate(people, people, "market1501").metrics["rank-1"] < 1
+
+
+def test_hold_out_keeps_people_apart(people: Embeddings) -> None:
+    train, query, gallery = hold_out(people.crops, 4)
+    held = {c.pid for c in query}
+    assert held == {c.pid for c in gallery} == set(sorted({c.pid for c in people.crops if c.pid})[-4:])
+    assert not held & {c.pid for c in train}
+    assert len(query) == 4 * 3
+    assert all(c.name == "0.jpg" for c in query)
+    assert len(train) + len(query) + len(gallery) == len(people)
+
+
+def random_case(seed: int) -> tuple[np.ndarray, list[Crop], list[Crop]]:
+    """Few people, cameras and distances, so that ties, junk, distractors and queries without match all occur."""
+    rng = np.random.default_rng(seed)
+    roles = ["person"] * 8 + ["distractor", "junk"]
+
+    def crops(count: int, name: str) -> list[Crop]:
+        made = []
+        for i in range(count):
+            role = str(rng.choice(roles)) if name == "g" else "person"
+            pid = str(rng.integers(4)) if role == "person" and rng.random() < 0.9 else None
+            camera = str(rng.integers(3)) if rng.random() < 0.9 else None
+            same = name == "g" and rng.random() < 0.05
+            made.append(Crop("q0" if same else f"{name}{i}", pid, camera, role=role))  # type: ignore[arg-type]
+        return made
+
+    query, gallery = crops(int(rng.integers(1, 8)), "q"), crops(int(rng.integers(1, 30)), "g")
+    return rng.integers(0, 6, (len(query), len(gallery))).astype(np.float32), query, gallery
+
+
+def kept(protocol: str, q: Crop, g: Crop) -> bool:
+    """The rules, in words: does this gallery row count for this query?"""
+    if g.role == "junk" or g.path == q.path:
+        return False
+    same_camera = q.camera is not None and q.camera == g.camera
+    same_person = q.pid is not None and q.pid == g.pid
+    return {"market1501": not (same_person and same_camera), "cross-camera": not same_camera, "diagonal": True}[
+        protocol
+    ]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_equals_a_plain_loop(protocol: str) -> None:
+    compared = 0
+    for seed in range(300):
+        distances, query, gallery = random_case(seed)
+        rows = []
+        for i, q in enumerate(query):
+            counted = np.array([kept(protocol, q, g) for g in gallery])
+            correct = np.array([q.pid is not None and q.pid == g.pid for g in gallery])
+            rows.append(slow.hits(distances[i], correct, counted))
+        valid = [r for r in rows if r]
+        if not valid:
+            with pytest.raises(DataError, match="none of the"):
+                evaluate_distances(distances, query, gallery, protocol)
+            continue
+        report = evaluate_distances(distances, query, gallery, protocol)
+        assert (report.queries, report.skipped) == (len(valid), len(rows) - len(valid))
+        wanted = {f"rank-{r}": np.mean([h[0] < r for h in valid]) for r in (1, 5, 10)}
+        wanted["mAP"] = np.mean([slow.average_precision(h) for h in valid])
+        wanted["mAP-trapezoid"] = np.mean([slow.average_precision_trapezoid(h) for h in valid])
+        wanted["mINP"] = np.mean([len(h) / (h[-1] + 1) for h in valid])
+        assert report.metrics == pytest.approx(wanted, abs=1e-9)
+        compared += 1
+    assert compared > 200
+
+
+def test_blocks_and_matrix_agree(people: Embeddings) -> None:
+    whole = pairwise(people.vectors, people.vectors)
+    from_matrix = evaluate_distances(whole, people.crops, people.crops)
+    assert from_matrix == evaluate(people, people)
+    parts = ((slice(i, i + 7), whole[i : i + 7]) for i in range(0, len(whole), 7))
+    assert evaluate_distances(parts, people.crops, people.crops) == from_matrix
+
+
+def test_distances_that_do_not_fit_are_refused(people: Embeddings) -> None:
+    with pytest.raises(ShapeError, match=r"\(3, 4\) for 108 queries"):
+        evaluate_distances(np.zeros((3, 4)), people.crops, people.crops)
+    broken = pairwise(people.vectors, people.vectors)
+    broken[5, 7] = np.nan
+    with pytest.raises(ShapeError, match=r"query 5 \(p0/c1/2\.jpg\)"):
+        evaluate_distances(broken, people.crops, people.crops)
+
+
+def test_intervals_hold_the_figure_and_narrow_with_more_people(people: Embeddings) -> None:
+    report = evaluate(people, people, intervals=True)
+    for name, (low, high) in report.intervals.items():
+        assert low <= report.metrics[name] <= high
+    values = np.random.default_rng(0).random((400, 1))
+    wide, narrow = (metrics.bootstrap(values, np.arange(400) % n)[0] for n in (10, 400))
+    assert np.ptp(narrow) < 0.1
+    assert np.ptp(wide) > 0
+
+
+def test_the_interval_is_as_wide_as_theory_says() -> None:
+    """Independent values, one a person: a mean of n has standard error s/√n."""
+    values = np.random.default_rng(1).normal(size=(500, 1))
+    low, high = metrics.bootstrap(values, np.arange(500), draws=4000)[0]
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(500), rel=0.1)
+
+
+def test_a_persons_queries_are_drawn_together() -> None:
+    """Ten copies of each person's one query say no more than one does."""
+    values = np.random.default_rng(2).normal(size=(60, 1))
+    once = metrics.bootstrap(values, np.arange(60), draws=4000)
+    copies = metrics.bootstrap(np.repeat(values, 10, axis=0), np.repeat(np.arange(60), 10), draws=4000)
+    np.testing.assert_allclose(copies, once, atol=1e-9)
+
+
+def test_outcomes_name_the_queries() -> None:
+    query = [Crop("q1", "1", "a"), Crop("q2", "2", "a"), Crop("q3", "1", "b")]
+    found = outcomes(
+        np.array([[0.1, 0.2], [0.1, 0.2], [0.2, 0.1]]), query, [Crop("g1", "1", "a"), Crop("g2", "3", "b")]
+    )
+    assert found.counted.tolist() == [2]
+    assert found.skipped.tolist() == [0, 1]
+    assert found.first.tolist() == [1]

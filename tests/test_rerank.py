@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reid import distance, rerank
+from reid.errors import ShapeError
+from reid.rerank import KReciprocal
+from tests.reference import k_reciprocal as slow
+
+
+def labelled(count: int, crops: int, dim: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points around a centre for each person, shuffled, and who they are."""
+    rng = np.random.default_rng(seed)
+    pids = rng.permutation(np.repeat(np.arange(count), crops))
+    points = rng.normal(size=(count, dim))[pids] + rng.normal(scale=spread, size=(count * crops, dim))
+    return points.astype(np.float32), pids
+
+
+def people(count: int, crops: int, dim: int, spread: float, seed: int) -> np.ndarray:
+    return labelled(count, crops, dim, spread, seed)[0]
+
+
+@pytest.mark.parametrize("settings", [(20, 6, 0.3), (7, 3, 0.3), (15, 6, 0.0), (3, 1, 0.5), (5, 2, 1.0), (11, 8, 0.2)])
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_the_papers_algorithm(settings: tuple[int, int, float], seed: int) -> None:
+    """Among them k1 = 3, 7, 11 and 15, where k1/2 ends in .5 and rounding matters."""
+    points = people(12, 7, 10, 0.5, seed)
+    wanted = slow.rerank(points, 15, *settings)
+    found = rerank.k_reciprocal(points[:15], points[15:], KReciprocal(*settings))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_with_duplicates() -> None:
+    """Copies of a crop tie with it, and ties go by position in both."""
+    points = np.repeat(people(6, 5, 6, 0.5, 0), 3, axis=0)
+    points = np.round(points * 8) / 8  # sums of such squares are exact in float32, so the ties are ties
+    wanted = slow.rerank(points, 9, 8, 3, 0.3)
+    np.testing.assert_allclose(rerank.k_reciprocal(points[:9], points[9:], KReciprocal(8, 3)), wanted, atol=1e-5)
+
+
+def test_with_fewer_points_than_k1() -> None:
+    points = people(2, 3, 4, 0.5, 0)
+    wanted = slow.rerank(points, 2, 20, 6, 0.3)
+    np.testing.assert_allclose(rerank.k_reciprocal(points[:2], points[2:]), wanted, atol=1e-5)
+
+
+def test_blocks_are_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = people(10, 6, 8, 0.5, 4)
+    whole = rerank.k_reciprocal(points[:20], points[20:])
+    monkeypatch.setattr(distance, "BLOCK_VALUES", 100)
+    monkeypatch.setattr(distance, "BLOCK_ROWS", 1)
+    parts = list(rerank.blocks(points[:20], points[20:]))
+    assert len(parts) > 5
+    np.testing.assert_allclose(np.concatenate([block for _, block in parts]), whole, atol=1e-6)
+
+
+def test_it_brings_people_together() -> None:
+    points, pids = labelled(20, 8, 16, 0.9, 5)
+    before = distance.pairwise(points[:40], points[40:])
+    after = rerank.k_reciprocal(points[:40], points[40:], KReciprocal(7, 3))
+    same = pids[:40, None] == pids[None, 40:]
+
+    def precision(distances: np.ndarray) -> float:
+        """Of the seven nearest, the share of the same person."""
+        return float(np.take_along_axis(same, distances.argsort(axis=1)[:, :7], axis=1).mean())
+
+    assert 0.3 < precision(before) < precision(after)
+    assert after.min() >= 0
+    assert after.max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("bad", [{"k1": 0}, {"k2": 0}, {"weight": 1.5}])
+def test_settings_are_checked(bad: dict[str, float]) -> None:
+    with pytest.raises(ShapeError, match="must be at least 1"):
+        KReciprocal(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 3.0])
+def test_expansion_equals_a_loop(alpha: float) -> None:
+    points = people(6, 5, 4, 0.8, 1)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    found = rerank.expand(points[:7], points[7:], k=4, alpha=alpha)
+    for i in range(7):
+        total = points[i].astype(float)
+        cosines = points[7:] @ points[i]
+        for j in np.argsort(-cosines, kind="stable")[:4]:
+            if cosines[j] > 0:
+                total = total + cosines[j] ** alpha * points[7 + j]
+        np.testing.assert_allclose(found[i], total / np.linalg.norm(total), atol=1e-5)
+
+
+def test_opposite_neighbours_get_no_weight() -> None:
+    """A negative similarity must not reach a fractional power."""
+    found = rerank.expand(np.array([[1.0, 0.0]]), np.array([[-1.0, 0.0], [-0.9, 0.1]]), k=2, alpha=0.5)
+    np.testing.assert_allclose(found, [[1, 0]])
