@@ -193,6 +193,11 @@ def test_consecutive_frames_are_measured(tmp_path: Path) -> None:
     assert found.proposed["time"] == {"train": (96, 4), "query": (24, 4)}
     assert "96 earlier crops to train on and to search, 24 later ones as queries" in found.text()
     assert "Raw pixels" not in finding(examine(tmp_path, pixels=False), "consecutive-frames").text
+    (tmp_path / "p0" / "frame_1.png").write_bytes(b"")
+    assert "(measured on 119 crops of 120)" in finding(examine(tmp_path), "consecutive-frames").text
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"")
+    assert "Raw pixels" not in finding(examine(tmp_path), "consecutive-frames").text
 
 
 def test_roles_splits_and_queries_without_a_match(draw: Draw, tmp_path: Path) -> None:

@@ -151,6 +151,15 @@ def test_walk_is_sorted_and_leaves_hidden_files_out(tmp_path: Path) -> None:
     assert [str(p.relative_to(tmp_path)) for p in images.walk(tmp_path)] == ["a.webp", "b/1.PNG", "b/2.jpg"]
 
 
+def test_walk_follows_links_but_not_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.jpg").touch()
+    (tmp_path / "crops" / "1").mkdir(parents=True)
+    (tmp_path / "crops" / "2").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "crops" / "1" / "up").symlink_to(tmp_path / "crops")
+    assert [str(p.relative_to(tmp_path)) for p in images.walk(tmp_path / "crops")] == ["crops/2/a.jpg"]
+
+
 @pytest.mark.parametrize("shape", [(128, 64), (16, 8), (100, 10), (64, 32)])
 def test_resize_keeps_flat_colour_and_order(shape: tuple[int, int]) -> None:
     out = images.resize(HALVES, *shape)

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score
 from reid import metrics
 from reid.distance import pairwise
 from reid.errors import DataError, ModelError, ShapeError
-from reid.evaluation import PROTOCOLS, evaluate, evaluate_distances, hold_out, outcomes
+from reid.evaluation import PROTOCOLS, evaluate, evaluate_distances, hold_out, outcomes, query_and_gallery
 from reid.types import Crop, Embeddings
 from tests.reference import ranking as slow
 
@@ -199,3 +199,18 @@ def test_outcomes_name_the_queries() -> None:
     assert found.counted.tolist() == [2]
     assert found.skipped.tolist() == [0, 1]
     assert found.first.tolist() == [1]
+
+
+def test_queries_and_gallery_of_a_data_set(people: Embeddings) -> None:
+    def split(**named: str) -> list[Crop]:
+        return [Crop(c.path, c.pid, c.camera, extra={"split": named[f"c{c.camera}"]}) for c in people.crops]
+
+    query, gallery = query_and_gallery(split(c0="train", c1="query", c2="gallery"))
+    assert {c.camera for c in query} == {"1"}
+    assert {c.camera for c in gallery} == {"2"}
+    query, gallery = query_and_gallery(split(c0="train", c1="query", c2="train"))
+    assert {c.camera for c in gallery} == {"0", "2"}
+    query, gallery = query_and_gallery(people.crops)
+    assert (len(query), len(gallery)) == (36, 72)
+    query, gallery = query_and_gallery(split(c0="train", c1="query", c2="gallery"), 2)
+    assert len({c.pid for c in query}) == 2

@@ -38,7 +38,9 @@ def _show(args: argparse.Namespace) -> None:
         data.table.write(args.output, crops, doctor.propose_splits(crops, args.write_split, args.share, args.seed))
     print(found.to_json() if args.json else found.text())
     if args.write_split and not args.json:
-        print(f"\nWrote {args.output}; its column `split` says train or test for each of {len(crops):,} crops.")
+        print(
+            f"\nWrote {args.output}; its column `split` says train, query or gallery for each of {len(crops):,} crops."
+        )
 
 
 def _add_show(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -149,10 +151,11 @@ def _answer(
         ]
         print(json.dumps({"model": model, "seconds": seconds, "answers": rows}))
         return
-    for query, found in zip(queries, answers, strict=True):
+    first = getattr(args, "first", len(queries))
+    for query, found in zip(queries[:first], answers[:first], strict=True):
         print("\n".join(_ranked(query, found)))
     if args.html:
-        print(f"Sheet: {args.html.resolve()}")
+        print(f"Sheet with {len(queries)} {'query' if len(queries) == 1 else 'queries'}: {args.html.resolve()}")
 
 
 def _ranked(query: Any, found: Sequence[Match]) -> Iterator[str]:
@@ -196,7 +199,7 @@ def _add_search(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from reid import data, matcher
-    from reid.evaluation import evaluate, hold_out
+    from reid.evaluation import evaluate, query_and_gallery
     from reid.types import Embeddings
 
     skipped: list[Skipped] = []
@@ -209,13 +212,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         if args.gallery:
             query, gallery = embeddings(args.source), embeddings(args.gallery)
         else:
-            everyone = data.read(args.source)
-            named = {c.extra.get("split") for c in everyone}
-            if {"query", "gallery"} <= named and args.hold_out is None:
-                parts = [[c for c in everyone if c.extra.get("split") == s] for s in ("query", "gallery")]
-            else:
-                people = len({c.pid for c in everyone if c.pid})
-                parts = list(hold_out(everyone, people if args.hold_out is None else args.hold_out)[1:])
+            parts = query_and_gallery(data.read(args.source), args.hold_out)
             query, gallery = (embedder(p, step, skipped.append) for p in parts)
     _name_skipped(skipped)
     report = evaluate(query, gallery, args.protocol)
@@ -308,15 +305,17 @@ def _demo(args: argparse.Namespace) -> None:
         everything = embedder(crops, step)
     _, queries, others = hold_out(crops, args.people)
     row = {c.path: i for i, c in enumerate(crops)}
-    report = evaluate(everything[[row[c.path] for c in queries]], everything[[row[c.path] for c in others]])
-    shown = [row[c.path] for c in queries][:: max(1, len(queries) // 8)]
-    ranking = matcher.search(everything[shown], everything, args.k, matcher.Filter(other_cameras=True))
-    answers = list(ranking.matches(everything.crops))
-    args.html = args.output / "sheet.html"
+    query, gallery = (everything[[row[c.path] for c in chosen]] for chosen in (queries, others))
+    report = evaluate(query, gallery, "cross-camera")
+    shown = everything[[row[c.path] for c in queries][:: max(1, len(queries) // 8)]]
+    ranking = matcher.search(shown, everything, args.k, matcher.Filter(other_cameras=True))
+    args.html, args.first = args.output / "sheet.html", 3
     if not args.json:
-        print(f"Drew {len(crops)} crops of {args.people} people seen by three cameras into {args.output}/.\n")
+        print(f"Drew {len(crops)} crops of {args.people} people, seen by three cameras, into {args.output}/.")
+        print("The model has learnt from photographs of other people; it has never seen a drawing.\n")
         print("\n".join(_metrics(report, embedder.name)) + "\n")
-    _answer(args, [crops[i] for i in shown], answers, f"{len(crops):,} drawn crops", embedder.name, embedder.seconds)
+    answers = list(ranking.matches(everything.crops))
+    _answer(args, shown.crops, answers, f"{len(crops):,} drawn crops", embedder.name, embedder.seconds)
 
 
 def _add_demo(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -324,7 +323,7 @@ def _add_demo(add: Callable[..., argparse.ArgumentParser]) -> None:
     verb.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder to draw into (default: demo)")
     verb.add_argument("--people", type=int, default=24, help="how many walk by (default: 24)")
     verb.add_argument("--seed", type=int, default=0, help="another number, another street (default: 0)")
-    verb.add_argument("-k", type=int, default=5, help="answers per query (default: 5)")
+    verb.add_argument("-k", type=int, default=10, help="answers per query (default: 10)")
     _model_options(verb)
 
 

@@ -126,8 +126,9 @@ def examine(
     name, words = _namer(crops, sources), " ".join(shlex.quote(prefix + os.fspath(one)) for one in sources)
     found = [*_by_labels(crops, name, words, "time" in proposed), *(_by_pixels(looked, crops, name) if looked else ())]
     if leak:
-        thumbs = looked.thumbs if looked else np.empty((0, *THUMB, 3), np.uint8)
-        found.append(findings.consecutive(crops, wanted, thumbs, leak))
+        seen = looked.readable[wanted] if looked else np.empty(0, bool)
+        thumbs = looked.thumbs[seen] if looked else np.empty((0, *THUMB, 3), np.uint8)
+        found.append(findings.consecutive(crops, wanted[seen], thumbs, leak))
     sizes = looked.sizes[looked.readable] if looked else np.empty((0, 2), np.int32)
     people = by_person(crops)
     times = [crop.time for crop in crops if crop.time is not None]

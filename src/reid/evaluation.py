@@ -254,3 +254,20 @@ def hold_out(crops: Sequence[Crop], people: int) -> tuple[list[Crop], list[Crop]
         seen.add((crop.pid, crop.camera))
         (query if is_first else gallery).append(crop)
     return train, query, gallery
+
+
+def query_and_gallery(crops: Sequence[Crop], people: int | None = None) -> tuple[list[Crop], list[Crop]]:
+    """The queries and the gallery of a data set.
+
+    Where the crops' `split` names queries, those are searched in the gallery, or where there is none, as after a split
+    by time, in the training crops. Otherwise, or when a number of people is given, those of `hold_out`: the last so
+    many people, or all.
+    """
+    if people is None:
+        split = [c.extra.get("split") for c in crops]
+        searched = "gallery" if "gallery" in split else "train"
+        if "query" in split and searched in split:
+            chosen = [[c for c, s in zip(crops, split, strict=True) if s == name] for name in ("query", searched)]
+            return chosen[0], chosen[1]
+    _, query, gallery = hold_out(crops, len({c.pid for c in crops if c.pid}) if people is None else people)
+    return query, gallery

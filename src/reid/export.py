@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -55,6 +56,7 @@ def export_onnx(
     module = WithPreprocessing(net, stored).eval()
     inside = Preprocess(stored.height, stored.width, inside=True)
     example = torch.zeros(2, stored.height, stored.width, 3, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of a torchvision that is not needed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

@@ -38,9 +38,17 @@ def is_image(path: str | os.PathLike[str]) -> bool:
 
 
 def walk(root: str | os.PathLike[str]) -> Iterator[Path]:
-    """Every picture below a folder, in sorted order, hidden files and folders left out."""
-    for folder, below, files in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith("."))
+    """Every picture below a folder, in sorted order, hidden files and folders left out.
+
+    Linked folders are followed, but none is entered from within itself.
+    """
+    for folder, below, files in os.walk(root, followlinks=True):
+        above = os.path.realpath(folder) + os.sep
+        below[:] = sorted(
+            name
+            for name in below
+            if not name.startswith(".") and not above.startswith(os.path.realpath(os.path.join(folder, name)) + os.sep)
+        )
         for name in sorted(files):
             if is_image(name) and not name.startswith("."):
                 yield Path(folder, name)

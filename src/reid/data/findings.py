@@ -126,7 +126,8 @@ def not_evaluable(crops: Sequence[Crop], by_time: bool, source: str) -> Finding 
         return None
     cameras = {crop.camera for theirs in people.values() for crop in theirs}
     count = len(people)
-    commands = (f"reid show {source} --write-split time -o splits.csv",) if by_time else ()
+    later = ("reid evaluate splits.csv --protocol diagonal",)
+    commands = (f"reid show {source} --write-split time -o splits.csv", *later) if by_time else ()
     if cameras == {None}:
         text = (
             "No camera is known. An evaluation then counts matches within one camera, which are far easier than across "
@@ -136,7 +137,7 @@ def not_evaluable(crops: Sequence[Crop], by_time: bool, source: str) -> Finding 
         todo += "; or measure over time instead:" if by_time else "."
         return Finding("no-cameras", "problem", text, todo, count, commands=commands)
     second = "Add crops of the same people from a second camera"
-    over_time = "; or measure over time instead, with the camera column left empty:" if by_time else "."
+    over_time = "; or measure over time instead:" if by_time else "."
     if len(cameras) == 1:
         text = (
             f"Every crop is from camera {next(iter(cameras))}, so evaluation across cameras is impossible: the "
