@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from reid import files
-from reid.cli import main, parser
+from reid.cli import VERBS, main, parser
 from reid.data import read
 from reid.embed import Embedder
 from reid.street import draw_street
 from reid.types import Crop
 
-VERBS = ("show", "embed", "search", "evaluate", "train", "export", "demo")
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -84,7 +83,7 @@ def test_embed_writes_a_file_and_names_what_it_left_out(run: Run, street: Path, 
     assert code == 0
     assert "14 embeddings of 24 values" in out
     assert "04.jpg is empty" in err
-    assert "1 pictures could not be read" in err
+    assert "1 picture could not be read" in err
     assert len(files.load(tmp_path / "e.npz")) == 14
 
 
@@ -130,6 +129,19 @@ def test_evaluate_and_show(run: Run, street: Path, model: Path) -> None:
     code, out, _ = run("show", street)
     assert code == 0
     assert "6 people" in out
+
+
+def test_evaluate_from_a_file_of_embeddings(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    run("embed", street, "-o", tmp_path / "street.npz", "--model", model)
+    code, out, _ = run("evaluate", tmp_path / "street.npz", "--protocol", "cross-camera", "--intervals")
+    assert code == 0
+    assert "mAP (plain)" in out
+    assert "95 % within" in out
+    _, from_pictures, _ = run("evaluate", street, "--model", model, "--protocol", "cross-camera", "--json")
+    _, from_file, _ = run("evaluate", tmp_path / "street.npz", "--protocol", "cross-camera", "--json")
+    assert from_pictures == from_file
+    _, out, _ = run("evaluate", tmp_path / "street.npz", "--rerank")
+    assert "re-ranked with k-reciprocal encoding (k1 = 20, k2 = 6, λ = 0.3; queries see each other)" in out
 
 
 def test_show_writes_a_split_that_evaluate_can_use(run: Run, street: Path, model: Path, tmp_path: Path) -> None:

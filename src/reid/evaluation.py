@@ -6,7 +6,8 @@ To add a protocol, write its rule here and name it in PROTOCOLS.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from reid.distance import Metric, blocks
 from reid.errors import DataError, ModelError, ShapeError
 from reid.metrics import Rows
 from reid.types import Crop, Embeddings, Report, Vectors
+
+if TYPE_CHECKING:
+    from reid.rerank import KReciprocal
 
 Distances = NDArray[np.floating] | Iterable[tuple[slice, Vectors]]
 
@@ -132,6 +136,7 @@ def evaluate(
     metric: Metric = "euclidean",
     ranks: Sequence[int] = (1, 5, 10),
     intervals: bool = False,
+    reranking: KReciprocal | None = None,
 ) -> Report:
     """Rank the gallery for each query and measure how good the rankings are.
 
@@ -145,6 +150,7 @@ def evaluate(
         metric: how distances are computed.
         ranks: of the CMC.
         intervals: also give 95 % confidence intervals by bootstrap over people.
+        reranking: re-rank with these settings first; the report says so.
 
     Raises:
         ModelError: the two sets come from different models.
@@ -153,7 +159,12 @@ def evaluate(
     if query.model != gallery.model:
         raise ModelError("queries and gallery were embedded by different models; embed both with the same one")
     found = blocks(query.vectors, gallery.vectors, metric)
-    return evaluate_distances(found, query.crops, gallery.crops, protocol, ranks, intervals)
+    if reranking:
+        from reid import rerank  # SciPy's sparse matrices take a while to import
+
+        found = rerank.blocks(query.vectors, gallery.vectors, reranking)
+    report = evaluate_distances(found, query.crops, gallery.crops, protocol, ranks, intervals)
+    return replace(report, reranking=str(reranking)) if reranking else report
 
 
 def evaluate_distances(

@@ -49,6 +49,9 @@ class KReciprocal:
         """around(k1/2), halves to even as in the authors' Python; MATLAB rounds them up, so k1 = 5, 9, 13 … differ."""
         return int(np.around(self.k1 / 2))
 
+    def __str__(self) -> str:
+        return f"k-reciprocal encoding (k1 = {self.k1}, k2 = {self.k2}, λ = {self.weight}; queries see each other)"
+
 
 PAPER = KReciprocal()
 

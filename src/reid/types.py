@@ -266,6 +266,7 @@ class Report:
         skipped: how many had no valid match in the gallery and were left out of every metric alike.
         gallery: rows searched.
         intervals: by metric name, a (low, high) confidence interval, where one was asked for.
+        reranking: how the ranking was changed before it was measured, with its settings; empty where it was not.
     """
 
     metrics: Mapping[str, float]
@@ -275,6 +276,7 @@ class Report:
     gallery: int
     average_precision: str = "plain"
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    reranking: str = ""
 
     def __post_init__(self) -> None:
         for name, value in self.metrics.items():

@@ -1,0 +1,66 @@
+"""The command `reid`. To add a verb, write `cli/x.py` with ABOUT, EXAMPLE, `add` and `run`, and name it in VERBS.
+
+A verb parses, calls the library, and prints text or, with --json, one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from reid import __version__
+from reid.cli import demo, embed, evaluate, export, search, show, train
+from reid.errors import ReidError
+
+VERBS = {
+    "show": show,
+    "embed": embed,
+    "search": search,
+    "evaluate": evaluate,
+    "train": train,
+    "export": export,
+    "demo": demo,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="reid", description="Person re-identification: find, verify and measure people.")
+    top.add_argument("--version", action="version", version=f"reid {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, module in VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            help=module.ABOUT,
+            description=f"{module.ABOUT[0].upper()}{module.ABOUT[1:]}.",
+            epilog=f"example:\n  {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        verb.add_argument("--json", action="store_true", help="print one JSON document")
+        verb.add_argument("--quiet", action="store_true", help="no progress bar")
+        module.add(verb)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command.
+
+    Exit code 0: done, even where broken pictures were left out and named; 2: a mistake in what was asked, or a file
+    that cannot be written, told in one sentence; 1: a bug; 130: Ctrl-C.
+    """
+    args = parser().parse_args(arguments)
+    try:
+        VERBS[args.verb].run(args)
+        sys.stdout.flush()
+    except ReidError as error:
+        print(f"reid {args.verb}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"reid {args.verb}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,82 @@
+"""What several verbs share: the model's options, opening it on demand, a progress bar, naming what was left out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reid.embed import Embedder, Skipped
+    from reid.types import Embeddings, Report
+
+
+def model_options(verb: argparse.ArgumentParser) -> None:
+    """--model and --views."""
+    verb.add_argument("--model", help="an ONNX file, or the name of a model that comes with reid")
+    verb.add_argument("--views", help="test-time views: plain, mirror or ten")
+
+
+class Model:
+    """The model that the options name, opened on first use.
+
+    Attributes:
+        opened: the embedder, None as long as nothing had to be embedded.
+    """
+
+    def __init__(self, args: argparse.Namespace, cached: bool = False):
+        self._args, self._cached = args, cached
+        self.opened: Embedder | None = None
+
+    def __call__(self) -> Embedder:
+        if self.opened is None:
+            from reid.cache import Cache
+            from reid.embed import DEFAULT_MODEL, Embedder
+
+            self.opened = Embedder(self._args.model or DEFAULT_MODEL, views=self._args.views)
+            if self._cached:
+                self.opened.cache = Cache(self.opened.fingerprint)
+        return self.opened
+
+    def name(self, embeddings: Embeddings) -> str:
+        """What to call the model behind some embeddings: its name where it was opened, its fingerprint otherwise."""
+        return self.opened.name if self.opened else embeddings.model
+
+
+@contextmanager
+def progress(what: str, args: argparse.Namespace, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on standard error, where that is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=what, unit=" crops", disable=True if args.quiet else None, leave=False) as bar:
+
+        def step(done: int) -> None:
+            bar.update(done)
+
+        yield step
+
+
+def name_skipped(skipped: Sequence[Skipped]) -> None:
+    """Name pictures that could not be read, the first few in full."""
+    for item in skipped[:10]:
+        print(f"skipped: {item.reason}", file=sys.stderr)
+    if skipped:
+        noun = "picture" if len(skipped) == 1 else "pictures"
+        more = f"; {len(skipped) - 10:,} of them are not named here" if len(skipped) > 10 else ""
+        print(f"{len(skipped):,} {noun} could not be read and left out{more}.", file=sys.stderr)
+
+
+def metrics(report: Report, model: str) -> Iterator[str]:
+    """A report as lines of text."""
+    yield f"model {model}, protocol {report.protocol}, {report.queries:,} queries, gallery of {report.gallery:,}"
+    if report.reranking:
+        yield f"re-ranked with {report.reranking}"
+    if report.skipped:
+        yield f"{report.skipped:,} queries have no valid match in the gallery and are left out of every figure"
+    names = {"mAP": f"mAP ({report.average_precision})", "mAP-trapezoid": "mAP (trapezoid)"}
+    for name, value in report.metrics.items():
+        low, high = report.intervals.get(name, (None, None))
+        between = "" if low is None or high is None else f"   95 % within {100 * low:.1f} – {100 * high:.1f}"
+        yield f"  {names.get(name, name):<15} {100 * value:6.2f} %{between}"

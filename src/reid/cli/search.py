@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reid.cli.common import Model, model_options, name_skipped, progress
+from reid.errors import DataError
+
+if TYPE_CHECKING:
+    from reid.embed import Skipped
+    from reid.types import Crop, Match
+
+ABOUT = "find where else a person was seen"
+EXAMPLE = "reid search photo.jpg crops/\n  reid search photo.jpg crops.npz -k 20 --html sheet.html"
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("query", nargs="+", help="one or more pictures, a folder, a list, a CSV or embeddings")
+    verb.add_argument("gallery", help="a folder, a list file, a CSV or a file of embeddings")
+    verb.add_argument("-k", type=int, default=10, help="answers per query (default: 10)")
+    verb.add_argument("--other-cameras", action="store_true", help="leave out the camera that saw the query")
+    verb.add_argument("--camera", action="append", help="only this camera; may be given several times")
+    verb.add_argument("--after", type=float, metavar="SECONDS", help="only crops taken at this time or later")
+    verb.add_argument("--before", type=float, metavar="SECONDS", help="only crops taken at this time or earlier")
+    verb.add_argument("--html", type=Path, metavar="FILE", help="also write a page with the pictures")
+    verb.add_argument("--no-cache", action="store_true", help="neither use nor keep embeddings in the cache folder")
+    model_options(verb)
+
+
+def run(args: argparse.Namespace) -> None:
+    from reid import matcher
+
+    model = Model(args, cached=not args.no_cache)
+    skipped: list[Skipped] = []
+    with progress("embedding", args) as step:
+        gallery = matcher.gather(args.gallery, model, skipped.append, step)
+        query = matcher.gather(args.query if len(args.query) > 1 else args.query[0], model, skipped.append, step)
+    name_skipped(skipped)
+    for what, found in (("query", query), ("gallery", gallery)):
+        if not len(found):
+            raise DataError(f"none of the pictures of the {what} could be read; the reasons are above")
+    only = matcher.Filter(args.other_cameras, frozenset(args.camera) if args.camera else None, args.after, args.before)
+    started = time.perf_counter()
+    ranking = matcher.search(query, gallery, args.k, only)
+    seconds = (model.opened.seconds if model.opened else {}) | {"search": time.perf_counter() - started}
+    answers = list(ranking.matches(gallery.crops))
+    facts = [("Model", model.name(gallery)), ("Gallery", f"{len(gallery):,} crops"), ("Answers per query", str(args.k))]
+    answer(query.crops, answers, facts, seconds, args.html, args.json)
+
+
+def answer(
+    queries: Sequence[Crop],
+    answers: Sequence[Sequence[Match]],
+    facts: Sequence[tuple[str, str]],
+    seconds: dict[str, float],
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Print ranked answers, and write the page with the pictures where one was asked for."""
+    if html:
+        write_sheet(html, queries, answers, facts)
+    if as_json:
+        pairs = zip(queries, answers, strict=True)
+        rows = [{"query": asdict(query), "matches": [asdict(m) for m in found]} for query, found in pairs]
+        print(json.dumps({"facts": dict(facts), "seconds": seconds, "answers": rows}))
+        return
+    for query, found in zip(queries, answers, strict=True):
+        print("\n".join(table(query, found)))
+    if html:
+        print(f"Page with the pictures: {html.resolve()}")
+
+
+def write_sheet(
+    html: Path, queries: Sequence[Crop], answers: Sequence[Sequence[Match]], facts: Sequence[tuple[str, str]]
+) -> None:
+    """The page with the pictures."""
+    from reid import report
+    from reid.disk import replacing
+
+    page = report.sheet(queries, answers, "Where else was this person seen?", facts)
+    with replacing(html) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def table(query: Crop, found: Sequence[Match]) -> Iterator[str]:
+    """One query's answers as lines of text."""
+    yield query.path + "".join(f"  {k} {v}" for k, v in (("person", query.pid), ("camera", query.camera)) if v)
+    if not found:
+        yield "  no crop of the gallery was allowed as an answer"
+    rows = [("rank", "distance", "person", "camera", "time", "crop")]
+    for m in found:
+        when = "" if m.crop.time is None else f"{m.crop.time:.1f} s"
+        rows.append((str(m.rank), f"{m.distance:.3f}", m.crop.pid or "", m.crop.camera or "", when, m.crop.path))
+    used = [i for i in range(6) if any(row[i] for row in rows[1:])]
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    for row in rows if found else ():
+        cells = [row[i].ljust(widths[i]) if i == 5 else row[i].rjust(widths[i]) for i in used]
+        yield "  " + "  ".join(cells).rstrip()
+    yield ""
