@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,9 +12,21 @@ from sklearn.metrics import average_precision_score
 from reid import metrics
 from reid.distance import pairwise
 from reid.errors import DataError, ModelError, ShapeError
-from reid.evaluation import PROTOCOLS, evaluate, evaluate_distances, hold_out, outcomes, query_and_gallery
+from reid.evaluation import (
+    PROTOCOLS,
+    evaluate,
+    evaluate_distances,
+    halves,
+    hold_out,
+    outcomes,
+    pool_tracklets,
+    query_and_gallery,
+)
 from reid.types import Crop, Embeddings
 from tests.reference import ranking as slow
+from tests.reference.published import case
+
+PUBLISHED = json.loads((Path(__file__).parent / "reference" / "published.json").read_text())
 
 queries = st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.booleans()), min_size=1, max_size=25)
 
@@ -72,7 +87,7 @@ def test_market_protocol_by_hand() -> None:
 def test_evaluation_refuses_what_makes_no_sense(people: Embeddings) -> None:
     with pytest.raises(ModelError, match="different models"):
         evaluate(people, Embeddings(people.vectors, people.crops, "other"))
-    with pytest.raises(DataError, match="market1501, cross-camera, diagonal"):
+    with pytest.raises(DataError, match="market1501, cuhk03, cross-camera, diagonal"):
         evaluate(people, people, "markt")
     strangers = Embeddings(people.vectors, tuple(Crop(c.path, "nobody") for c in people.crops), people.model)
     with pytest.raises(DataError, match="none of the 108 queries"):
@@ -118,9 +133,8 @@ def kept(protocol: str, q: Crop, g: Crop) -> bool:
         return False
     same_camera = q.camera is not None and q.camera == g.camera
     same_person = q.pid is not None and q.pid == g.pid
-    return {"market1501": not (same_person and same_camera), "cross-camera": not same_camera, "diagonal": True}[
-        protocol
-    ]
+    market = not (same_person and same_camera)
+    return {"market1501": market, "cuhk03": market, "cross-camera": not same_camera, "diagonal": True}[protocol]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -144,6 +158,8 @@ def test_every_protocol_equals_a_plain_loop(protocol: str) -> None:
         wanted["mAP"] = np.mean([slow.average_precision(h) for h in valid])
         wanted["mAP-trapezoid"] = np.mean([slow.average_precision_trapezoid(h) for h in valid])
         wanted["mINP"] = np.mean([len(h) / (h[-1] + 1) for h in valid])
+        if PROTOCOLS[protocol].single_shot:  # its CMC has a test of its own
+            wanted |= {name: value for name, value in report.metrics.items() if name.startswith("rank")}
         assert report.metrics == pytest.approx(wanted, abs=1e-9)
         compared += 1
     assert compared > 200
@@ -214,3 +230,64 @@ def test_queries_and_gallery_of_a_data_set(people: Embeddings) -> None:
     assert (len(query), len(gallery)) == (36, 72)
     query, gallery = query_and_gallery(split(c0="train", c1="query", c2="gallery"), 2)
     assert len({c.pid for c in query}) == 2
+
+
+def draw_single_shots(distances: np.ndarray, query: Crop, gallery: list[Crop], rng: np.random.Generator) -> int:
+    """The rank of the right person when one crop of each person is drawn: CUHK03's protocol, once."""
+    rows: dict[str, list[int]] = {}
+    for i, g in enumerate(gallery):
+        if kept("cuhk03", query, g):
+            rows.setdefault(g.pid or f"unknown {i}", []).append(i)
+    drawn = {pid: int(rng.choice(found)) for pid, found in rows.items()}
+    mine = drawn.pop(query.pid or "")
+    return sum((distances[i], i) < (distances[mine], mine) for i in drawn.values())
+
+
+def test_single_shot_is_the_mean_of_random_draws() -> None:
+    rng = np.random.default_rng(0)
+    for seed in (1, 4, 6):
+        distances, query, gallery = random_case(seed)
+        found = outcomes(distances, query, gallery, "cuhk03")
+        for row, i in enumerate(found.counted[:3]):
+            ranks = np.array([draw_single_shots(distances[i], query[i], gallery, rng) for _ in range(4000)])
+            drawn = [(ranks < r).mean() for r in range(1, 11)]
+            np.testing.assert_allclose(found.within[row, :10], drawn, atol=0.03)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_torchreids_and_triplet_reids_own_figures(seed: int) -> None:
+    distances, *labels = case(seed)
+    query_pids, gallery_pids, query_cameras, gallery_cameras = (x.tolist() for x in labels)
+    roles = {-1: "junk", 0: "distractor"}
+    query = [Crop(f"q{i}", str(p), str(c)) for i, (p, c) in enumerate(zip(query_pids, query_cameras, strict=True))]
+    gallery = [
+        Crop(f"g{i}", str(p) if p > 0 else None, str(c), role=roles.get(p, "person"))  # type: ignore[arg-type]
+        for i, (p, c) in enumerate(zip(gallery_pids, gallery_cameras, strict=True))
+    ]
+    stored = PUBLISHED["results"][str(seed)]
+    report = evaluate_distances(distances, query, gallery)
+    for name, value in stored["torchreid"].items():
+        assert report.metrics[name] == pytest.approx(value, abs=1e-6), name
+    triplet = stored["triplet-reid"]
+    assert report.queries == triplet["valid queries"]
+    assert report.metrics["mAP"] == pytest.approx(triplet["mAP"], abs=1e-6)
+    assert report.metrics["mAP-trapezoid"] == pytest.approx(triplet["mAP --use_market_ap"], abs=1e-6)
+    assert report.metrics["rank-1"] * report.queries / len(query) == pytest.approx(triplet["rank-1"], abs=1e-6)
+    people = [i for i, p in enumerate(gallery_pids) if p > 0]
+    single = evaluate_distances(distances[:, people], query, [gallery[i] for i in people], "cuhk03", (1, 5, 10, 20))
+    for name, value in stored["torchreid single-gallery-shot, mean of 400 runs"].items():
+        assert single.metrics[name] == pytest.approx(value, abs=0.004), name
+
+
+def test_halves_and_tracklets(people: Embeddings) -> None:
+    query, gallery = halves(people.crops, seed=3)
+    assert {c.camera for c in query} == {"0"}
+    assert {c.camera for c in gallery} == {"1", "2"}
+    assert len({c.pid for c in query}) == len({c.pid for c in gallery}) == 6
+    with pytest.raises(DataError, match="halves need two"):
+        halves(people.crops[:3], 0)
+    crops = [Crop(c.path, c.pid, c.camera, tracklet=f"{c.pid}-{c.camera}") for c in people.crops[:-1]]
+    pooled = pool_tracklets(Embeddings(people.vectors, (*crops, people.crops[-1]), "m"))
+    assert len(pooled) == 12 * 3 + 1
+    np.testing.assert_allclose(pooled.vectors[0], people.vectors[:3].mean(axis=0), atol=1e-6)
+    assert pooled.crops[0] == crops[0]

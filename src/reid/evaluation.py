@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid import metrics
-from reid.distance import Metric, blocks
+from reid.distance import Metric, blocks, normalise
 from reid.errors import DataError, ModelError, ShapeError
 from reid.metrics import Rows
 from reid.types import Crop, Embeddings, Report, Vectors
@@ -21,6 +21,8 @@ from reid.types import Crop, Embeddings, Report, Vectors
 if TYPE_CHECKING:
     from reid.rerank import KReciprocal
 
+MAX_RANK = 50
+_RANKS = np.arange(MAX_RANK)
 Distances = NDArray[np.floating] | Iterable[tuple[slice, Vectors]]
 
 
@@ -35,7 +37,7 @@ class Sets:
         pids = codes([c.pid if c.role == "person" else None for c in both])
         cameras, paths = codes([c.camera for c in both]), codes([c.path for c in both])
         self.pids, self.cameras, self.paths = pids[:q], cameras[:q], paths[:q]
-        self.gallery_cameras = cameras[q:]
+        self.gallery_pids, self.gallery_cameras = pids[q:], cameras[q:]
         self.junk = np.flatnonzero([c.role == "junk" for c in gallery])
         self._people, self._rows_by_camera, self._copies = _Groups(pids[q:]), _Groups(cameras[q:]), _Groups(paths[q:])
 
@@ -81,10 +83,17 @@ def _nothing(sets: Sets, i: int) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """Which gallery rows are taken out for query i, beside junk and the query's own picture; and where it is used."""
+    """How a ranking is judged.
+
+    Attributes:
+        ignored: gallery rows taken out for query i, beside junk and the query's own picture.
+        about: what it is for, and with which figures it can be compared.
+        single_shot: whether CMC is over one gallery crop a person, drawn at random (mAP is over all of them).
+    """
 
     ignored: Callable[[Sets, int], Rows]
     about: str
+    single_shot: bool = False
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -92,6 +101,12 @@ PROTOCOLS: dict[str, Protocol] = {
         _same_person_same_camera,
         "Market-1501 (Zheng et al. 2015), also DukeMTMC-reID, MSMT17 and CUHK03's 767/700 split: the query's person in "
         "the query's camera is taken out; comparable with single-query figures of those data sets",
+    ),
+    "cuhk03": Protocol(
+        _same_person_same_camera,
+        "CUHK03's first protocol (Li et al. 2014) and VIPeR: CMC over one gallery crop a person, the exact mean over "
+        "all draws; comparable with single-gallery-shot CMC, whose published mAP is over all crops",
+        single_shot=True,
     ),
     "cross-camera": Protocol(
         _same_camera,
@@ -111,6 +126,7 @@ class Outcomes:
         counted: (V,) queries with a valid match.
         skipped: (S,) queries without one; they enter no figure.
         first: (V,) 0-based rank of the first correct row.
+        within: (V, MAX_RANK) probability that a correct row comes within each rank; 0 or 1 unless rows are drawn.
         plain, trapezoid, inp: (V,) average precision by either definition, and inverse negative penalty.
         people: (V,) codes of the counted queries' people.
     """
@@ -118,6 +134,7 @@ class Outcomes:
     counted: Rows
     skipped: Rows
     first: Rows
+    within: NDArray[np.float64]
     plain: NDArray[np.float64]
     trapezoid: NDArray[np.float64]
     inp: NDArray[np.float64]
@@ -125,7 +142,9 @@ class Outcomes:
 
     def table(self, ranks: Sequence[int]) -> dict[str, NDArray[np.float64]]:
         """Each metric's value for each counted query, by the metric's name; a metric is the mean."""
-        found = {f"rank-{r}": (self.first < r).astype(float) for r in ranks}
+        if not all(1 <= r <= MAX_RANK for r in ranks):
+            raise ShapeError(f"ranks are {list(ranks)}; they can be 1 to {MAX_RANK}")
+        found = {f"rank-{r}": self.within[:, r - 1] for r in ranks}
         return found | {"mAP": self.plain, "mAP-trapezoid": self.trapezoid, "mINP": self.inp}
 
 
@@ -210,21 +229,28 @@ def outcomes(
                 "they must be (queries, gallery)"
             )
         distances = [(slice(0, len(query)), distances)]
-    sets, rule = Sets(query, gallery), PROTOCOLS[protocol].ignored
+    sets, rule = Sets(query, gallery), PROTOCOLS[protocol]
     counted: list[int] = []
     skipped: list[int] = []
     rows: list[Rows] = []
+    within: list[NDArray[Any]] = []
     for block_rows, block in distances:
         if np.isnan(block).any():
             bad = block_rows.start + int(np.isnan(block).any(axis=1).argmax())
             raise ShapeError(f"a distance of query {bad} ({query[bad].path}) is not a number; compute it again")
         for i, row in enumerate(block, block_rows.start):
-            ignored = np.concatenate([sets.junk, rule(sets, i), sets.itself(i)])
+            ignored = np.concatenate([sets.junk, rule.ignored(sets, i), sets.itself(i)])
             person = sets.person(i)
             correct = person[~np.isin(person, ignored)]
-            (counted if len(correct) else skipped).append(i)
-            if len(correct):
-                rows.append(metrics.hits(row, correct, ignored))
+            if not len(correct):
+                skipped.append(i)
+                continue
+            counted.append(i)
+            rows.append(metrics.hits(row, correct, ignored))
+            if rule.single_shot:
+                within.append(metrics.single_shot(row, correct, ignored, sets.gallery_pids, MAX_RANK))
+            else:
+                within.append(rows[-1][0] <= _RANKS)
     if not counted:
         raise DataError(
             f"none of the {len(query)} queries has a match in the gallery that the {protocol} protocol counts; "
@@ -234,6 +260,7 @@ def outcomes(
         np.array(counted),
         np.array(skipped, dtype=np.int64),
         np.array([h[0] for h in rows]),
+        np.array(within, dtype=float),
         np.array([metrics.average_precision(h) for h in rows]),
         np.array([metrics.average_precision_trapezoid(h) for h in rows]),
         np.array([metrics.inverse_negative_penalty(h) for h in rows]),
@@ -282,3 +309,35 @@ def query_and_gallery(crops: Sequence[Crop], people: int | None = None) -> tuple
             return chosen[0], chosen[1]
     _, query, gallery = hold_out(crops, len({c.pid for c in crops if c.pid}) if people is None else people)
     return query, gallery
+
+
+def halves(crops: Sequence[Crop], seed: int) -> tuple[list[Crop], list[Crop]]:
+    """VIPeR's test: a random half of the people, the crops of one camera as queries and all their others as gallery.
+
+    Gray and Tao 2008 repeat this ten times and use each half both ways; average over seeds, and swap the two lists.
+
+    Raises:
+        DataError: fewer than two people or two cameras.
+    """
+    named = [c for c in crops if c.pid is not None and c.camera is not None and c.role == "person"]
+    people, cameras = sorted({c.pid for c in named if c.pid}), sorted({c.camera for c in named if c.camera})
+    if len(people) < 2 or len(cameras) < 2:
+        raise DataError(f"there are {len(people)} people and {len(cameras)} cameras; halves need two of each")
+    chosen = set(np.random.default_rng(seed).permutation(people)[: len(people) // 2])
+    half = [c for c in named if c.pid in chosen]
+    return [c for c in half if c.camera == cameras[0]], [c for c in half if c.camera != cameras[0]]
+
+
+def pool_tracklets(embeddings: Embeddings) -> Embeddings:
+    """One row for each tracklet: the mean of its crops' vectors, at unit length where theirs is, and its first crop.
+
+    As MARS is evaluated (Zheng et al. 2016). Crops without a tracklet keep their row.
+    """
+    keys = [c.tracklet if c.tracklet is not None else f"\0{i}" for i, c in enumerate(embeddings.crops)]
+    _, first, index = np.unique(codes(keys), return_index=True, return_inverse=True)
+    sums = np.zeros((len(first), embeddings.vectors.shape[1]))
+    np.add.at(sums, index, embeddings.vectors)
+    means = sums / np.bincount(index)[:, None]
+    unit = np.allclose(np.linalg.norm(embeddings.vectors, axis=1), 1, atol=1e-3)
+    crops = tuple(embeddings.crops[i] for i in first)
+    return Embeddings((normalise(means) if unit else means).astype(np.float32), crops, embeddings.model)

@@ -72,6 +72,44 @@ def inverse_negative_penalty(hits: Rows) -> float:
     return len(hits) / float(hits[-1] + 1)
 
 
+def single_shot(distances: NDArray[Any], correct: Rows, ignored: Rows, people: Rows, ranks: int) -> NDArray[np.float64]:
+    """CMC of one query with one gallery crop a person, exactly what random draws of those crops tend to.
+
+    CUHK03's first protocol (Li et al. 2014) draws one crop of each gallery person, ranks these, and averages over many
+    draws. Person j's drawn crop comes before a given correct one with p_j, the share of j's crops that do, whatever is
+    drawn of the others; so the number of people before it is Poisson binomial, computed here person by person.
+
+    Args:
+        distances: (G,) from the query.
+        correct: (m,) gallery rows of the query's person, m > 0; each is drawn with 1/m.
+        ignored: rows taken out first.
+        people: (G,) codes; each unknown, −1, is a person of its own.
+        ranks: length of the curve.
+
+    Returns:
+        (ranks,) the probability that the right person comes within each rank.
+    """
+    kept = np.ones(len(distances), dtype=bool)
+    kept[ignored] = False
+    kept[correct] = False
+    others = np.flatnonzero(kept)
+    codes = np.where(people[others] >= 0, people[others], len(people) + others)
+    _, index, sizes = np.unique(codes, return_inverse=True, return_counts=True)
+    curve = np.zeros(ranks)
+    for row in correct:
+        before = (distances[others] < distances[row]) | ((distances[others] == distances[row]) & (others < row))
+        shares = np.bincount(index[before], minlength=len(sizes)) / sizes
+        ahead = np.zeros(ranks)  # ahead[n]: probability that n people come before
+        certain = int((shares == 1).sum())
+        if certain < ranks:
+            ahead[certain] = 1
+        for p in shares[(shares > 0) & (shares < 1)]:
+            ahead[1:] = ahead[1:] * (1 - p) + ahead[:-1] * p
+            ahead[0] *= 1 - p
+        curve += np.cumsum(ahead) / len(correct)
+    return curve
+
+
 def bootstrap(
     values: NDArray[np.float64], people: NDArray[np.int64], level: float = 0.95, draws: int = 1000, seed: int = 0
 ) -> NDArray[np.float64]:
