@@ -7,8 +7,8 @@ priors. The weight is fitted on 100 people more, with a prior learnt without the
 from everybody but those searched. The embeddings are read where the file exists, and computed with the model and
 written to it where not; vectors are brought to unit length.
 
-A model that was trained on the people the weight is fitted on errs less on them than on others and makes the weight
-too small: compare it with the best in hindsight, which is printed as well.
+A model that was trained on the people the weight is fitted on errs less on them than on others, which could make the
+weight too small: the best weight for the people searched is printed beside it.
 
 "in the graph" puts the prior into all distances among queries and gallery before k-reciprocal neighbours are looked
 for, as st-ReID does; "after" adds it to re-ranked distances, with a weight of its own.
@@ -108,7 +108,7 @@ def main() -> None:
         prior = replace(ours, weight=fit.weight, model=fit.model, metric=metric)
         show(f"+ prior, {metric}", whole(prior, query, gallery), prior.weight)
         best = ours.weighted(query, gallery, metric)
-        show(f"+ prior, {metric}, best weight in hindsight", whole(best, query, gallery), best.weight)
+        show(f"+ prior, {metric}, best weight for them", whole(best, query, gallery), best.weight)
 
     reranked = rerank.k_reciprocal(query.vectors, gallery.vectors)
     every, queries = together(query, gallery), len(query)

@@ -98,7 +98,7 @@ def test_the_cache_gives_back_what_was_computed(model: Path, draw: Draw, tmp_pat
     embedder.cache = Cache(embedder.fingerprint, tmp_path / "c")
     first = embedder(paths, on_skip=lambda s: None)
     calls: list[int] = []
-    embedder.vectors = lambda batch: calls.append(len(batch))  # type: ignore[method-assign,assignment,return-value,func-returns-value]
+    embedder.vectors = lambda batch, threads: calls.append(len(batch))  # type: ignore[method-assign,assignment,return-value,func-returns-value]
     paths[2].rename(tmp_path / "moved.png")
     paths[2] = tmp_path / "moved.png"
     again = embedder(paths, on_skip=lambda s: None)

@@ -95,7 +95,9 @@ def test_rows_of_a_finished_output_are_taken_over(
     os.utime(crops[10].path, (now + 100, now + 100))
     computed: list[int] = []
     vectors = embedder.vectors
-    monkeypatch.setattr(embedder, "vectors", lambda batch: computed.append(len(batch)) or vectors(batch))
+    monkeypatch.setattr(
+        embedder, "vectors", lambda batch, threads: computed.append(len(batch)) or vectors(batch, threads)
+    )
     embed_to_file(embedder, crops, out)
     assert sum(computed) == 1 + 20 - 1  # the changed one, and the new ones but for one that is broken
     assert [c.path for c in files.load(out).crops] == [c.path for i, c in enumerate(crops) if i not in (3, 40, 69)]

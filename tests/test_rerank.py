@@ -45,6 +45,28 @@ def test_with_fewer_points_than_k1() -> None:
     np.testing.assert_allclose(rerank.k_reciprocal(points[:2], points[2:]), wanted, atol=1e-5)
 
 
+class Matrix:
+    """What else sets points apart, as a plain matrix."""
+
+    def __init__(self, values: np.ndarray):
+        self.values = values.astype(np.float32)
+
+    def block(self, rows: slice) -> np.ndarray:
+        return self.values[rows]
+
+    def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return self.values[rows, columns]
+
+
+def test_something_extra_enters_the_neighbourhoods() -> None:
+    points = people(10, 7, 8, 0.6, 2)
+    apart = np.random.default_rng(2).random((70, 70)) * 4
+    wanted = slow.rerank(points, 12, 8, 4, 0.3, apart)
+    found = rerank.k_reciprocal(points[:12], points[12:], KReciprocal(8, 4), Matrix(apart))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert np.abs(found - rerank.k_reciprocal(points[:12], points[12:], KReciprocal(8, 4))).max() > 0.01
+
+
 def test_blocks_are_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     points = people(10, 6, 8, 0.5, 4)
     whole = rerank.k_reciprocal(points[:20], points[20:])

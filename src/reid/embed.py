@@ -1,7 +1,8 @@
-"""Crops in, vectors out: decoding in threads beside inference, in order, in constant memory."""
+"""Crops in, vectors out: every core busy, in order, in constant memory."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -53,7 +55,7 @@ class Embedder:
         model: path of an ONNX file, or the name of a model that comes with reid.
         preprocess: how to feed a file that does not say so itself.
         views: replaces the file's test-time views: "plain", "mirror" or "ten".
-        threads: for inference; every core by default.
+        threads: that work at once; one a core by default.
         batch: images per inference.
         cache: where embeddings of pictures seen before are found.
 
@@ -62,7 +64,8 @@ class Embedder:
         dim: length of an embedding.
         fingerprint: of the model file and what was replaced; embeddings of different fingerprints do not mix.
         card: what the file says of itself: training data, scores, licence.
-        seconds: spent so far on "decode", added up over its threads, on "waiting" for them, and on "inference".
+        seconds: spent so far in `stream` on "decode" and "inference", each added up over the threads, and "waiting" for
+            them, which is what passed on the clock.
 
     Raises:
         ModelError: the file is missing, damaged or of a form that is not understood.
@@ -80,8 +83,9 @@ class Embedder:
         path = find_model(model)
         data = read_model(path)
         self.name, self.batch, self.cache = path.stem, batch, cache
-        self._session = _open_session(data, path, threads or os.cpu_count() or 1)
-        stated = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
+        self.threads = threads or os.cpu_count() or 1
+        self._open = functools.cache(partial(_open_session, data, path))
+        stated = self._open(1).get_modelmeta().custom_metadata_map.get(METADATA)
         self.card: dict[str, Any] = json.loads(stated) if stated else {}
         if preprocess is None and "preprocess" not in self.card:
             raise ModelError(
@@ -93,10 +97,10 @@ class Embedder:
             self.preprocess = replace(self.preprocess, views=views)
         given = json.dumps(asdict(self.preprocess), sort_keys=True)
         self.fingerprint = hashlib.sha256(hashlib.sha256(data).digest() + given.encode()).hexdigest()[:16]
-        self._input = self._session.get_inputs()[0].name
+        self._input, self._fixed = _input(self._open(1))
         self.seconds = {"decode": 0.0, "waiting": 0.0, "inference": 0.0}
-        self._fixed = _fixed_batch(self._session)
-        self.dim = int(self.vectors(np.zeros((1, self.preprocess.height, self.preprocess.width, 3), np.uint8)).shape[1])
+        nothing = np.zeros((1, self.preprocess.height, self.preprocess.width, 3), np.uint8)
+        self.dim = int(self.vectors(nothing, threads=1).shape[1])
 
     def __call__(
         self,
@@ -131,88 +135,80 @@ class Embedder:
         checked = [images.check_rgb(p, f"picture {i}") for i, p in enumerate(pictures)]
         if not checked:
             return np.empty((0, self.dim), np.float32)
-        return np.concatenate([self._run(checked[i : i + self.batch]) for i in range(0, len(checked), self.batch)])
+        step = self.batch
+        looks = ([self.preprocess.look(p) for p in checked[i : i + step]] for i in range(0, len(checked), step))
+        return np.concatenate([self._embed(part, self.threads) for part in looks])
 
     def stream(self, crops: Iterable[Crop | str | os.PathLike[str]]) -> Iterator[Batch]:
         """Embed any number of crops in constant memory, in order, broken pictures left out and named.
 
-        Threads read and decode the next batches while the network works on the present one.
+        Each thread reads, decodes and embeds whole batches on its own. That keeps the cores busier than sharing each
+        inference among them, where one thread that is still decoding holds up all the others.
         """
         source = (c if isinstance(c, Crop) else Crop(os.fspath(c)) for c in crops)
-        workers = os.cpu_count() or 1
-        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-            ahead: deque[Future[_Decoded]] = deque()
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="embed") as pool:
+            ahead: deque[Future[tuple[Batch, float, float]]] = deque()
             try:
                 while True:
-                    while len(ahead) < workers + 2 and (chunk := list(islice(source, self.batch))):
-                        ahead.append(pool.submit(self._decode, chunk))
+                    while len(ahead) < 2 * self.threads and (chunk := list(islice(source, self.batch))):
+                        ahead.append(pool.submit(self._work, chunk))
                     if not ahead:
                         return
                     started = time.perf_counter()
-                    decoded = ahead.popleft().result()
+                    batch, decoding, inference = ahead.popleft().result()
                     self.seconds["waiting"] += time.perf_counter() - started
-                    yield self._finish(decoded)
+                    self.seconds["decode"] += decoding
+                    self.seconds["inference"] += inference
+                    yield batch
             finally:
                 for waiting in ahead:
                     waiting.cancel()
 
-    def _decode(self, crops: list[Crop]) -> _Decoded:
-        """Runs in a thread: file contents, and from them cached vectors or views to compute them from."""
+    def _work(self, crops: list[Crop]) -> tuple[Batch, float, float]:
+        """One batch, from file names to vectors; and the seconds that decoding and inference took."""
         started = time.perf_counter()
-        good: list[Crop] = []
         skipped: list[Skipped] = []
-        digests: list[bytes] = []
-        contents: list[bytes] = []
+        files: list[tuple[Crop, bytes, bytes]] = []
         for crop in crops:
             try:
-                contents.append(images.read_bytes(crop.path))
+                data = images.read_bytes(crop.path)
+                files.append((crop, data, hashlib.blake2b(data, digest_size=16).digest() if self.cache else b""))
             except ImageError as error:
                 skipped.append(Skipped(crop, str(error)))
-                continue
-            good.append(crop)
-            digests.append(hashlib.blake2b(contents[-1], digest_size=16).digest() if self.cache else b"")
-        known = self.cache.get(digests) if self.cache else {}
-        views: dict[int, list[RGB]] = {}
-        for i, (crop, digest, data) in enumerate(zip(good, digests, contents, strict=True)):
-            if digest in known:
-                continue
+        vectors = self.cache.get([digest for _, _, digest in files]) if self.cache else {}
+        good: list[tuple[Crop, Vectors]] = []
+        fresh: list[tuple[int, bytes, list[RGB]]] = []
+        for crop, data, digest in files:
             try:
-                views[i] = self.preprocess.look(images.decode(data, crop.path))
+                if digest not in vectors:
+                    fresh.append((len(good), digest, self.preprocess.look(images.decode(data, crop.path))))
+                good.append((crop, vectors.get(digest, _NOT_YET)))
             except ImageError as error:
                 skipped.append(Skipped(crop, str(error)))
-        return _Decoded(good, digests, known, views, skipped, time.perf_counter() - started)
-
-    def _finish(self, decoded: _Decoded) -> Batch:
-        self.seconds["decode"] += decoded.seconds
-        fresh = list(decoded.views)
-        vectors = dict(zip(fresh, self._embed_views(list(decoded.views.values())), strict=True))
+        decoded = time.perf_counter()
+        for (i, _, _), vector in zip(fresh, self._embed([looks for _, _, looks in fresh], 1), strict=True):
+            good[i] = (good[i][0], vector)
         if self.cache and fresh:
-            self.cache.put({decoded.digests[i]: vectors[i] for i in fresh})
-        for i, digest in enumerate(decoded.digests):
-            if digest in decoded.known:
-                vectors[i] = decoded.known[digest]
-        order = sorted(vectors)
-        stacked = np.stack([vectors[i] for i in order]) if order else np.empty((0, self.dim), np.float32)
-        return Batch(tuple(decoded.crops[i] for i in order), stacked, tuple(decoded.skipped))
+            self.cache.put({digest: good[i][1] for i, digest, _ in fresh})
+        stacked = np.stack([v for _, v in good]) if good else np.empty((0, self.dim), np.float32)
+        batch = Batch(tuple(crop for crop, _ in good), stacked, tuple(skipped))
+        return batch, decoded - started, time.perf_counter() - decoded
 
-    def _run(self, pictures: list[RGB]) -> Vectors:
-        return self._embed_views([self.preprocess.look(p) for p in pictures])
-
-    def _embed_views(self, views: list[list[RGB]]) -> Vectors:
+    def _embed(self, looks: list[list[RGB]], threads: int) -> Vectors:
         """One vector per image from its views: their mean, at unit length where the model's vectors have that."""
-        if not views:
+        if not looks:
             return np.empty((0, self.dim), np.float32)
-        each = self.vectors(np.stack([v for looks in views for v in looks])).reshape(len(views), len(views[0]), -1)
+        views = np.stack([view for each in looks for view in each])
+        each = self.vectors(views, threads).reshape(len(looks), len(looks[0]), -1)
         if each.shape[1] == 1:
             return each[:, 0]
         mean: Vectors = each.mean(axis=1)
         unit = np.allclose(np.linalg.norm(each, axis=2), 1, atol=1e-3)
         return normalise(mean) if unit else mean
 
-    def vectors(self, batch: RGB) -> Vectors:
+    def vectors(self, batch: RGB, threads: int | None = None) -> Vectors:
         """(N, height, width, 3) bytes of the model's own size to (N, D): inference and nothing else."""
-        started = time.perf_counter()
-        ready = self.preprocess.prepare(batch)
+        session, ready = self._open(threads or self.threads), self.preprocess.prepare(batch)
         step = self._fixed or len(ready)
         outputs = []
         for start in range(0, len(ready), step):
@@ -220,19 +216,12 @@ class Embedder:
             missing = step - len(part)
             if missing:
                 part = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)])
-            out = np.asarray(self._session.run(None, {self._input: part})[0], dtype=np.float32)
+            out = np.asarray(session.run(None, {self._input: part})[0], dtype=np.float32)
             outputs.append(out.reshape(len(out), -1)[: step - missing])
-        self.seconds["inference"] += time.perf_counter() - started
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
 
-class _Decoded(NamedTuple):
-    crops: list[Crop]
-    digests: list[bytes]
-    known: dict[bytes, Vectors]
-    views: dict[int, list[RGB]]
-    skipped: list[Skipped]
-    seconds: float
+_NOT_YET = np.empty(0, np.float32)
 
 
 def models() -> list[str]:
@@ -269,7 +258,7 @@ def _open_session(data: bytes, path: Path, threads: int) -> onnxruntime.Inferenc
         raise ModelError(f"{path} is not an ONNX model that can be run ({reason})") from None
 
 
-def _fixed_batch(session: onnxruntime.InferenceSession) -> int | None:
-    """The batch size baked into a model, or None where it is free."""
-    first = session.get_inputs()[0].shape[0]
-    return first if isinstance(first, int) and first > 0 else None
+def _input(session: onnxruntime.InferenceSession) -> tuple[str, int | None]:
+    """The name of a model's input, and the batch size baked into it, None where that is free."""
+    first = session.get_inputs()[0]
+    return first.name, first.shape[0] if isinstance(first.shape[0], int) and first.shape[0] > 0 else None

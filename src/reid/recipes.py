@@ -52,7 +52,7 @@ class TrainConfig:
         Loss("batch-hard", 1.0, {"margin": 0.3}),
         Loss("cross-entropy", 1.0, {"smoothing": 0.1}),
     )
-    stages: tuple[Stage, ...] = (Stage(50, 128, 64), Stage(6, 256, 128))
+    stages: tuple[Stage, ...] = (Stage(30, 128, 64),)
     people: int = 16
     crops: int = 4
     rate: float = 1.5e-3

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,23 +56,39 @@ class KReciprocal:
 PAPER = KReciprocal()
 
 
-def k_reciprocal(query: NDArray[Any], gallery: NDArray[Any], settings: KReciprocal = PAPER) -> Vectors:
+class Extra(Protocol):
+    """What else sets the N = Q + G points apart, for instance `TransitionPrior.penalty`; at least 0."""
+
+    def block(self, rows: slice) -> Vectors:
+        """(n, N) for some of the points."""
+
+    def at(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Vectors:
+        """(M,) for M pairs of points."""
+
+
+def k_reciprocal(
+    query: NDArray[Any], gallery: NDArray[Any], settings: KReciprocal = PAPER, extra: Extra | None = None
+) -> Vectors:
     """(Q, D) and (G, D) to the whole (Q, G) matrix of re-ranked distances in [0, 1]; lower is closer."""
-    found = [block for _, block in blocks(query, gallery, settings)]
+    found = [block for _, block in blocks(query, gallery, settings, extra)]
     return np.concatenate(found) if found else np.empty((0, len(gallery)), np.float32)
 
 
 def blocks(
-    query: NDArray[Any], gallery: NDArray[Any], settings: KReciprocal = PAPER
+    query: NDArray[Any], gallery: NDArray[Any], settings: KReciprocal = PAPER, extra: Extra | None = None
 ) -> Iterator[tuple[slice, Vectors]]:
     """The rows of `k_reciprocal` a few at a time: pairs of (which queries, their (q, G) distances).
 
     Memory is a few hundred values per point and one block; time is that of all N² distances, N = Q + G.
+
+    `extra` is added to the squared distances of all points, queries first, before neighbours are looked for.
     """
     points = np.concatenate([query, gallery]).astype(np.float32, copy=False)
-    encoding, farthest = _encode(points, settings)
+    encoding, farthest = _encode(points, settings, extra)
     by_neighbour = encoding[len(query) :].tocsc()
     for rows, block in distance.blocks(query, gallery, "squared"):
+        if extra is not None:
+            block += extra.block(rows)[:, len(query) :]
         block *= (settings.weight / farthest[rows])[:, None]
         for i, row in enumerate(block, rows.start):
             shared = _overlap(encoding, i, by_neighbour)
@@ -80,12 +96,12 @@ def blocks(
         yield rows, block
 
 
-def _encode(points: Vectors, settings: KReciprocal) -> tuple[sparse.csr_array, Vectors]:
+def _encode(points: Vectors, settings: KReciprocal, extra: Extra | None) -> tuple[sparse.csr_array, Vectors]:
     """The paper's V (equations 4 to 7 and 11), N × N, and each point's largest squared distance.
 
     Sets of neighbours are 0/1 matrices, so an intersection's size is an entry of a product.
     """
-    order, farthest = _neighbours(points, max(settings.k1 + 1, settings.k2))
+    order, farthest = _neighbours(points, max(settings.k1 + 1, settings.k2), extra)
     near = _mutual(order[:, : settings.k1 + 1])
     half = _mutual(order[:, : settings.half + 1])
     common = (near @ half.T).multiply(near).tocoo()
@@ -96,7 +112,10 @@ def _encode(points: Vectors, settings: KReciprocal) -> tuple[sparse.csr_array, V
 
     wide.sort_indices()
     row = np.repeat(np.arange(len(points)), np.diff(wide.indptr))
-    closeness = np.exp(-_squared(points, row, wide.indices) / farthest[row])
+    apart = _squared(points, row, wide.indices)
+    if extra is not None:
+        apart += extra.at(row, wide.indices)
+    closeness = np.exp(-apart / farthest[row])
     totals = np.bincount(row, closeness, minlength=len(points))
     encoding = sparse.csr_array(((closeness / totals[row]).astype(np.float32), wide.indices, wide.indptr), wide.shape)
     if settings.k2 > 1:
@@ -104,12 +123,14 @@ def _encode(points: Vectors, settings: KReciprocal) -> tuple[sparse.csr_array, V
     return encoding, farthest
 
 
-def _neighbours(points: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
+def _neighbours(points: Vectors, k: int, extra: Extra | None) -> tuple[NDArray[np.int64], Vectors]:
     """(N, k) the nearest points of each, itself among them, and (N,) the largest squared distance."""
     k = min(k, len(points))
     order = np.empty((len(points), k), dtype=np.int64)
     farthest = np.empty(len(points), dtype=np.float32)
     for rows, block in distance.blocks(points, points, "squared"):
+        if extra is not None:
+            block += extra.block(rows)
         order[rows] = distance.smallest(block, k)[0]
         farthest[rows] = block.max(axis=1)
     return order, np.where(farthest > 0, farthest, 1)

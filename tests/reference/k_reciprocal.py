@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 
-def rerank(points: np.ndarray, queries: int, k1: int, k2: int, weight: float) -> np.ndarray:
+def rerank(
+    points: np.ndarray, queries: int, k1: int, k2: int, weight: float, extra: np.ndarray | float = 0.0
+) -> np.ndarray:
     """(N, D) points, the first `queries` of them queries, to (queries, N − queries) final distances."""
     n = len(points)
-    squared = ((points[:, None].astype(np.float64) - points[None]) ** 2).sum(2)
+    squared = ((points[:, None].astype(np.float64) - points[None]) ** 2).sum(2) + extra
     original = squared / squared.max(axis=1, keepdims=True)
     rank = np.argsort(original, axis=1, kind="stable")
 

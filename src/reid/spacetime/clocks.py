@@ -24,7 +24,8 @@ def estimate_offsets(crops: Sequence[Crop]) -> dict[str, float]:
     differences: it bears with some who come back much later, and with up to 70 % of the people going one way. Where
     nearly all walk one way, the time they take cannot be told from the clocks' difference and is taken for it, which
     does a prior learnt on these clocks no harm. Pairs of cameras are then brought to agree by least squares, weighted
-    by how many people they share and how closely those agree.
+    by how many people they share and how closely those agree. Each camera has one offset: where a recording stopped
+    for a while, no single one is right.
 
     Raises:
         DataError: nobody is named with camera and time, or some cameras share nobody with the others.

@@ -27,12 +27,12 @@ class PaperPrior:
 
     and its distance is 1 − score, in (0, 1).
 
-    What is wrong with it, kept as it is: p cannot exceed 0.0082, so the second factor spans no more than 0.333 to
-    0.342 and changes with the width of the bins; a pair of cameras that share nobody counts as impossible, not as
-    unknown, and so does a pair within one camera, which the Market-1501 protocol rewards; p says nothing of how often
-    strangers are as far apart; there is no weight to fit. The authors' code fails on a difference beyond the last bin:
-    here it is left out when learning and has p = 0 when scoring, as do crops without camera or time. Their Duke frames
-    are each camera's own; here they are on one clock.
+    What is wrong with it, kept as it is: p cannot exceed 0.016 (0.012 on Market-1501), so the second factor spans no
+    more than 0.333 to 0.351, and changes with the width of the bins; a pair of cameras that share nobody counts as
+    impossible, not as unknown, and so does a pair within one camera, which the Market-1501 protocol rewards; p says
+    nothing of how often strangers are as far apart; there is no weight to fit. The authors' code fails on a difference
+    beyond the last bin: here it is left out when learning and has p = 0 when scoring, as do crops without camera or
+    time. Their Duke frames are each camera's own; here they are on one clock.
 
     Attributes:
         cameras: C names.

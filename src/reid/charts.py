@@ -1,0 +1,339 @@
+"""Small charts as inline SVG, and heat maps as tables, for pages that run no script.
+
+Colours are the page's CSS variables, so that a chart follows light and dark: `--ink`, `--quiet`, `--line`, `--card`,
+`--hot`, and those that a series names. Text given to a chart is escaped by it.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+WIDTH, HEIGHT = 400, 250
+LEFT, RIGHT, TOP, BOTTOM = 52, 386, 18, 204  # where the axes run
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share as people write it.
+
+    >>> percent(0.8416), percent(0.5, 0), percent(1e-5, 3)
+    ('84.2 %', '50 %', '0.001 %')
+    """
+    return f"{100 * value:.{digits}f} %"
+
+
+def tick(value: float) -> str:
+    """A number as short as it can be. At an axis, where it is a share, use `percent_tick`."""
+    return f"{value:,.6g}"
+
+
+def percent_tick(value: float) -> str:
+    """A share as short as it can be.
+
+    >>> percent_tick(0.25), percent_tick(1e-4)
+    ('25 %', '0.01 %')
+    """
+    return f"{100 * value:.6g} %" if abs(value) >= 1e-6 or not value else f"{100 * value:.0e} %"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One direction of a chart.
+
+    Attributes:
+        label: what is measured, with its unit.
+        low, high: the ends.
+        ticks: values that are marked.
+        say: a value as text.
+        log: equal ratios are equally far apart; values below `low` lie at its end.
+    """
+
+    label: str
+    low: float
+    high: float
+    ticks: Sequence[float]
+    say: Callable[[float], str] = percent_tick
+    log: bool = False
+
+    def place(self, values: NDArray[np.floating]) -> Values:
+        """Where values lie: 0 at the low end, 1 at the high end, never beyond."""
+        low, high, at = self.low, self.high, np.clip(np.asarray(values, dtype=np.float64), self.low, self.high)
+        if self.log:
+            low, high, at = math.log(low), math.log(high), np.log(at)
+        return np.asarray((at - low) / (high - low), dtype=np.float64)
+
+
+def linear(label: str, low: float, high: float, say: Callable[[float], str] = percent_tick, most: int = 6) -> Axis:
+    """An axis with at most so many round ticks."""
+    step = _step((high - low) / (most - 1))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return Axis(label, low, high, [i * step for i in range(first, last + 1)], say)
+
+
+def decades(label: str, low: float, high: float, say: Callable[[float], str] = percent_tick) -> Axis:
+    """A logarithmic axis with a tick at each power of ten."""
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    return Axis(label, low, high, [10.0**i for i in range(first, last + 1)], say, log=True)
+
+
+def _step(rough: float) -> float:
+    """1, 2 or 5 times a power of ten, the smallest that is not below."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(f * power for f in (1, 2, 5, 10) if f * power >= rough * (1 - 1e-9))
+
+
+class Mark(NamedTuple):
+    """A named point of a line; `low` and `high` are an interval around it."""
+
+    x: float
+    y: float
+    text: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line through (x, y), its colour a CSS variable.
+
+    Attributes:
+        says: for each point what it shows on hover; empty where the points are not to be named.
+        marks: points that are named in the chart.
+    """
+
+    x: NDArray[np.floating]
+    y: NDArray[np.floating]
+    colour: str = "--accent"
+    says: Sequence[str] = ()
+    marks: Sequence[Mark] = ()
+
+
+class Bars(NamedTuple):
+    """Heights (B,) over B + 1 edges, drawn as one outline; `says` is shown on hover."""
+
+    name: str
+    heights: NDArray[np.floating]
+    colour: str = "--accent"
+    says: Sequence[str] = ()
+
+
+def line_chart(lines: Sequence[Line], x: Axis, y: Axis, label: str, diagonal: bool = False) -> str:
+    """Lines over a common pair of axes, as one `<svg>`.
+
+    Args:
+        label: what a screen reader says instead of the picture.
+        diagonal: also draw where both axes are equal.
+    """
+    parts = [_axes(x, y)]
+    if diagonal:
+        low, high = max(x.low, y.low), min(x.high, y.high)
+        parts.append(_path(_points(np.array([low, high]), np.array([low, high]), x, y), "--quiet", "dashed"))
+    for line in lines:
+        parts.append(_path(_points(line.x, line.y, x, y), line.colour))
+        parts += [_mark(mark, line.colour, x, y) for mark in line.marks]
+        parts.append(_hovers(line, x, y))
+    return _svg(parts, label)
+
+
+def histogram(
+    edges: NDArray[np.floating], series: Sequence[Bars], x: Axis, y: Axis, label: str, at: Mark | None = None
+) -> str:
+    """Heights over common edges, as one `<svg>`: bars where there is one series, outlines named at their peaks else.
+
+    Args:
+        at: a named place on the x axis, drawn as an upright line; its y is not used.
+    """
+    parts = [_axes(x, y)]
+    left = LEFT + (RIGHT - LEFT) * x.place(edges)
+    for bars in series:
+        tops = BOTTOM - (BOTTOM - TOP) * y.place(bars.heights)
+        if len(series) == 1:
+            parts += [_bar(a, b, top, bars.colour) for a, b, top in zip(left, left[1:], tops, strict=False)]
+        else:
+            outline = [(left[0], BOTTOM), *((e, t) for i, t in enumerate(tops) for e in left[i : i + 2])]
+            parts.append(_path([*outline, (left[-1], BOTTOM)], bars.colour, "area"))
+    if at:
+        across = float(LEFT + (RIGHT - LEFT) * x.place(np.array([at.x]))[0])
+        parts.append(_path([(across, TOP), (across, BOTTOM)], "--ink", "dashed"))
+        anchor, gap = ("end", -6) if across > (LEFT + RIGHT) / 2 else ("start", 6)
+        parts.append(_words(across + gap, TOP + 10, at.text, anchor, "named"))
+    if len(series) > 1:
+        parts += _peaks(left, series, y)
+    says = ["\n".join(text) for text in zip(*(b.says for b in series if b.says), strict=True)]
+    for a, b, text in zip(left, left[1:], says, strict=False):
+        parts.append(_strip(a, b, text))
+    return _svg(parts, label)
+
+
+def heat_map(
+    rows: Sequence[str], columns: Sequence[str], values: Values, notes: Sequence[Sequence[str]], corner: str, title: str
+) -> str:
+    """A `<table>` of shares whose cells are the darker the higher, between the lowest and the highest of them.
+
+    Args:
+        rows, columns: R and C names.
+        values: (R, C) in [0, 1], NaN for an empty cell.
+        notes: for each cell a few words below the value; shown on hover where the cell is empty.
+        corner: what rows and columns are.
+        title: the table's caption.
+    """
+    known = values[~np.isnan(values)]
+    low, spread = (known.min(), max(np.ptp(known), 1e-9)) if len(known) else (0.0, 1.0)
+    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in columns)
+    body = []
+    for name, line, words in zip(rows, values, notes, strict=True):
+        cells = "".join(_cell(v, (v - low) / spread, word) for v, word in zip(line, words, strict=True))
+        body.append(f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>')
+    return (
+        f'<table class="heat"><caption>{_text(title)}</caption>\n'
+        f'<thead><tr><th scope="col">{_text(corner)}</th>{head}</tr></thead>\n'
+        f"<tbody>{chr(10).join(body)}</tbody></table>"
+    )
+
+
+def _cell(value: float, heat: float, note: str) -> str:
+    if math.isnan(value):
+        dash = f'<span aria-hidden="true">–</span><span class="spoken">{_text(note)}</span>'
+        return f'<td class="none" title="{_text(note)}">{dash}</td>'
+    return f'<td style="--heat: {100 * heat:.0f}%"><b>{100 * value:.1f}</b> <span>{_text(note)}</span></td>'
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], summary: str = "Numbers") -> str:
+    """The numbers behind a chart, folded away."""
+    names = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
+    body = "\n".join(
+        f'<tr><th scope="row">{_text(row[0])}</th>{"".join(f"<td>{_text(cell)}</td>" for cell in row[1:])}</tr>'
+        for row in rows
+    )
+    return (
+        f'<details><summary>{_text(summary)}</summary><div class="scroll" tabindex="0"><table>\n'
+        f"<thead><tr>{names}</tr></thead>\n<tbody>{body}</tbody></table></div></details>"
+    )
+
+
+def _svg(parts: Sequence[str], label: str) -> str:
+    body = "\n".join(part for part in parts if part)
+    return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(label)}">\n{body}\n</svg>'
+
+
+def _axes(x: Axis, y: Axis) -> str:
+    parts = []
+    for value, share in zip(y.ticks, y.place(np.array(y.ticks)), strict=True):
+        level = BOTTOM - (BOTTOM - TOP) * float(share)
+        parts.append(f'<path class="grid" d="M{LEFT} {_n(level)}H{RIGHT}"/>')
+        parts.append(_words(LEFT - 7, level + 4, y.say(value), "end"))
+    parts.append(f'<path class="axis" d="M{LEFT} {BOTTOM}H{RIGHT}"/>')
+    for value, share in zip(x.ticks, x.place(np.array(x.ticks)), strict=True):
+        across = LEFT + (RIGHT - LEFT) * float(share)
+        parts.append(f'<path class="axis" d="M{_n(across)} {BOTTOM}v4"/>')
+        parts.append(_words(across, BOTTOM + 18, x.say(value), "middle"))
+    parts.append(_words((LEFT + RIGHT) / 2, BOTTOM + 38, x.label, "middle", "label"))
+    parts.append(_words(0, TOP - 7, y.label, "start", "label"))
+    return "\n".join(parts)
+
+
+def _points(xs: NDArray[np.floating], ys: NDArray[np.floating], x: Axis, y: Axis) -> list[tuple[float, float]]:
+    across = LEFT + (RIGHT - LEFT) * x.place(xs)
+    down = BOTTOM - (BOTTOM - TOP) * y.place(ys)
+    return list(zip(across.tolist(), down.tolist(), strict=True))
+
+
+def _path(points: Sequence[tuple[float, float]], colour: str, kind: str = "line") -> str:
+    """A line through points, those left out that lie within a straight upright or level run."""
+    kept: list[tuple[str, str]] = []
+    for a, b in points:
+        here = (_n(a), _n(b))
+        if kept and here == kept[-1]:
+            continue
+        if len(kept) > 1 and any(kept[-2][i] == kept[-1][i] == here[i] for i in (0, 1)):
+            kept.pop()
+        kept.append(here)
+    steps = "L".join(f"{a} {b}" for a, b in kept)
+    return f'<path class="{kind}" d="M{steps}" style="--c: var({colour})"/>'
+
+
+def _bar(a: float, b: float, top: float, colour: str) -> str:
+    if BOTTOM - top < 0.05:
+        return ""
+    box = f'x="{_n(a + 0.75)}" y="{_n(top)}" width="{_n(max(b - a - 1.5, 0.5))}" height="{_n(BOTTOM - top)}"'
+    return f'<rect class="bar" {box} style="--c: var({colour})"/>'
+
+
+def _mark(mark: Mark, colour: str, x: Axis, y: Axis) -> str:
+    ((across, down),) = _points(np.array([mark.x]), np.array([mark.y]), x, y)
+    spread = ""
+    if mark.low is not None and mark.high is not None:
+        (_, bottom), (_, top) = _points(np.array([mark.x] * 2), np.array([mark.low, mark.high]), x, y)
+        spread = f'<path class="spread" d="M{_n(across)} {_n(bottom)}V{_n(top)}" style="--c: var({colour})"/>'
+        down_to = bottom
+    else:
+        down_to = down
+    anchor = "end" if across > RIGHT - 40 else "start" if across < LEFT + 20 else "middle"
+    shift = 8 if anchor == "start" else 0
+    below = down_to + 18 if down_to + 20 < BOTTOM else down - 10
+    dot = f'<circle class="dot" cx="{_n(across)}" cy="{_n(down)}" r="4" style="--c: var({colour})"/>'
+    return spread + dot + _words(across + shift, below, mark.text, anchor, "named")
+
+
+def _hovers(line: Line, x: Axis, y: Axis) -> str:
+    """Upright strips, each named after the point in its middle; at most one for every 3 units."""
+    if not line.says:
+        return ""
+    points = _points(line.x, line.y, x, y)
+    kept: list[int] = []
+    for i, (across, _) in enumerate(points):
+        if not kept or abs(across - points[kept[-1]][0]) >= 3:
+            kept.append(i)
+    middles = [points[i][0] for i in kept]
+    cuts = [LEFT, *((a + b) / 2 for a, b in pairwise(middles)), RIGHT]
+    return "\n".join(
+        _strip(a, b, line.says[i], points[i]) for i, a, b in zip(kept, cuts, cuts[1:], strict=False) if b > a
+    )
+
+
+def _strip(a: float, b: float, text: str, dot: tuple[float, float] | None = None) -> str:
+    """An invisible part of the chart's width that shows its point and its words on hover."""
+    seen = "" if dot is None else f'<circle cx="{_n(dot[0])}" cy="{_n(dot[1])}" r="4"/>'
+    box = f'x="{_n(a)}" y="{TOP}" width="{_n(b - a)}" height="{BOTTOM - TOP}"'
+    return f'<g class="hover"><rect {box}/>{seen}<title>{_text(text)}</title></g>'
+
+
+def _peaks(left: Values, series: Sequence[Bars], y: Axis) -> list[str]:
+    """The series' names beside their peaks, on the outer sides."""
+    places = []
+    for bars in series:
+        top = int(np.argmax(bars.heights))
+        level = BOTTOM - (BOTTOM - TOP) * float(y.place(bars.heights[top : top + 1])[0])
+        places.append((float(left[top] + left[top + 1]) / 2, level))
+    middle = sum(across for across, _ in places) / len(places)
+    words = []
+    for (across, level), bars in zip(places, series, strict=True):
+        room = across - LEFT if across <= middle else RIGHT - across
+        outer = "end" if across <= middle else "start"
+        anchor = outer if room > 7 * len(bars.name) + 10 else "start" if outer == "end" else "end"
+        gap = -10 if anchor == "end" else 10
+        words.append(_words(across + gap, max(level + 4, TOP + 8), bars.name, anchor, "named", bars.colour))
+    return words
+
+
+def _words(x: float, y: float, text: str, anchor: str, kind: str = "tick", colour: str = "") -> str:
+    paint = f' style="--c: var({colour})"' if colour else ""
+    return f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}"{paint}>{_text(text)}</text>'
+
+
+def _n(value: float) -> str:
+    """A coordinate, to a tenth."""
+    return f"{round(float(value), 1) + 0.0:.6g}"
+
+
+def _text(value: str) -> str:
+    return html.escape(value.encode("utf-8", "backslashreplace").decode())

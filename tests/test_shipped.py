@@ -1,0 +1,46 @@
+"""The models that come with reid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reid.data import read
+from reid.embed import DEFAULT_MODEL, Embedder, find_model, models
+from reid.evaluation import evaluate, query_and_gallery
+from reid.street import draw_street
+
+MARKET = Path(__file__).parents[2] / "shared" / "data" / "market1501" / "bounding_box_train"
+SIZE_LIMIT = 10 << 20
+
+
+@pytest.mark.parametrize("name", models())
+def test_every_model_explains_itself(name: str) -> None:
+    embedder = Embedder(name, threads=1)
+    assert {"net", "config", "validation", "preprocess", "data", "licence"} <= set(embedder.card)
+    path = find_model(name)
+    assert path.stat().st_size < SIZE_LIMIT
+    assert path.with_suffix(".md").exists(), "a model needs a card"
+    noise = np.random.default_rng(0).integers(0, 256, (3, 128, 64, 3), dtype=np.uint8)
+    np.testing.assert_allclose(np.linalg.norm(embedder.arrays(list(noise)), axis=1), 1, atol=1e-5)
+
+
+def test_the_default_model_knows_people_even_when_they_are_drawn(tmp_path: Path) -> None:
+    crops = draw_street(tmp_path, people=12)
+    embedder = Embedder(DEFAULT_MODEL)
+    query, gallery = (embedder(part) for part in query_and_gallery(crops))
+    chance = 1 / 12
+    assert evaluate(query, gallery, "cross-camera").metrics["rank-1"] > 4 * chance
+
+
+@pytest.mark.skipif(not MARKET.is_dir(), reason="Market-1501 is not here; it may not be redistributed")
+def test_the_default_model_on_market_validation_people() -> None:
+    embedder = Embedder(DEFAULT_MODEL)
+    query, gallery = (embedder(part) for part in query_and_gallery(read(MARKET), people=100))
+    report = evaluate(query, gallery)
+    assert report.metrics["rank-1"] >= 0.80
+    assert report.metrics["mAP"] >= 0.60
+    stated = embedder.card["validation"]["metrics"]
+    assert report.metrics["mAP"] == pytest.approx(stated["mAP"], abs=0.005)
