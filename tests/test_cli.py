@@ -165,6 +165,7 @@ MISTAKES = {
     "no such folder": (["show", "nowhere"], "nowhere"),
     "no such model": (["search", "STREET", "STREET", "--model", "resnet"], "neither a file nor a model"),
     "no such camera": (["search", "PICTURE", "STREET", "--camera", "99", "--model", "MODEL"], "no camera 99"),
+    "no cameras": (["search", "PICTURE", "PICTURE", "--other-cameras", "--model", "MODEL"], "no camera is known"),
     "no answers wanted": (["search", "PICTURE", "STREET", "-k", "0", "--model", "MODEL"], "k is 0"),
     "no such protocol": (["evaluate", "STREET", "--protocol", "x", "--model", "MODEL"], "market1501"),
     "unknown ending": (["embed", "STREET", "-o", "e.doc", "--model", "MODEL"], ".npz"),

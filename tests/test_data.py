@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from reid import data
 from reid.data import READERS, market1501, recognise, table
@@ -456,3 +457,16 @@ def test_real_data_sets(folder: str, layout: str, crops: int, people: int, camer
 
 def test_market_names_alone() -> None:
     assert market1501.read_names([Path("0002_c1s1_000451_03.jpg"), Path("b.jpg")]) is None
+
+
+def test_lists_and_single_pictures_with_market_names(tmp_path: Path) -> None:
+    for name in ("0002_c1s1_000451_03.jpg", "-1_c3s2_000001_01.jpg"):
+        Image.new("RGB", (8, 16)).save(tmp_path / name)
+    (tmp_path / "list.txt").write_text("0002_c1s1_000451_03.jpg\n-1_c3s2_000001_01.jpg\n")
+    first, second = data.read(tmp_path / "list.txt")
+    assert (first.pid, first.camera, first.time) == ("0002", "1", None)
+    assert (second.role, second.camera) == ("junk", "3")
+    assert data.read(first.path) == [first]
+    (tmp_path / "other.jpg").write_bytes(Path(first.path).read_bytes())
+    (tmp_path / "list.txt").write_text("0002_c1s1_000451_03.jpg\nother.jpg\n")
+    assert [c.pid for c in data.read(tmp_path / "list.txt")] == [None, None]

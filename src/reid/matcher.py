@@ -75,6 +75,11 @@ def search(query: Embeddings, gallery: Embeddings, k: int = 10, only: Filter | N
             "embed the gallery again with `reid embed`, or give the model that made it"
         )
     only = only or Filter()
+    if only.other_cameras and not (_any_camera(query) and _any_camera(gallery)):
+        raise DataError(
+            "no camera is known of the query's or of the gallery's crops, so its own camera cannot be left out; "
+            "give a data set whose names say the camera, or a CSV with the columns path,camera"
+        )
     rows = np.flatnonzero(only.rows(gallery))
     chosen = gallery if len(rows) == len(gallery) else gallery[rows]
     both = (*query.crops, *chosen.crops)
@@ -91,6 +96,10 @@ def search(query: Embeddings, gallery: Embeddings, k: int = 10, only: Filter | N
     found = top_k(query.vectors, chosen.vectors, k, allowed)
     ids = np.where(found.ids >= 0, rows[found.ids] if len(rows) else -1, -1)
     return Ranking(ids, found.distances)
+
+
+def _any_camera(embeddings: Embeddings) -> bool:
+    return any(crop.camera is not None for crop in embeddings.crops)
 
 
 def gather(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from reid.data import names
+from reid.data import market1501, names
 from reid.types import Crop
 
 
@@ -17,5 +17,7 @@ def matches(root: Path) -> str | None:
 
 
 def read(root: Path, split: str | None = None) -> Iterator[Crop]:
-    """Every picture, nobody named; the layout has no splits."""
-    yield from names.of_split((Crop(str(path)) for path in names.pictures(root)), split, root)
+    """Every picture, nobody named, but for a single one with a name of Market-1501's; the layout has no splits."""
+    pictures = names.pictures(root)
+    crops = (Crop(str(path)) for path in pictures) if root.is_dir() else market1501.named(list(pictures))
+    yield from names.of_split(crops, split, root)

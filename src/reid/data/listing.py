@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from reid.data import names
+from reid.data import market1501, names
 from reid.errors import DataError
 from reid.types import Crop
 
@@ -20,8 +20,12 @@ def matches(root: Path) -> str | None:
 
 
 def read(root: Path, split: str | None = None) -> Iterator[Crop]:
-    """Every picture listed, nobody named; a list has no splits."""
-    yield from names.of_split((Crop(path) for path in _paths(root)), split, root)
+    """Every picture listed, in order; a list has no splits.
+
+    Where every name is one of Market-1501's, people and cameras are taken from it; times are not, since a part of the
+    names does not tell how long the sequences are.
+    """
+    yield from names.of_split(market1501.named([Path(path) for path in _paths(root)]), split, root)
 
 
 def _paths(root: Path) -> Iterator[str]:

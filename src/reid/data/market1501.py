@@ -13,7 +13,8 @@ from each camera's own start; the published starts put them on one clock.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from reid import images
@@ -63,6 +64,12 @@ def read_names(paths: Iterable[Path]) -> list[Crop] | None:
     if not paths or not all(_NAME.match(path.name) for path in paths):
         return None
     return list(_parse(paths, _Clock([path.name for path in paths]), {}))
+
+
+def named(paths: Sequence[Path]) -> Iterator[Crop]:
+    """Crops of some pictures: with person, camera and role, but without time, where every name fits the layout."""
+    crops = read_names(paths) or [Crop(str(path)) for path in paths]
+    return (replace(crop, time=None) for crop in crops)
 
 
 def _parse(paths: Iterable[Path], clock: _Clock, extra: dict[str, str]) -> Iterator[Crop]:
