@@ -14,7 +14,9 @@ import pytest
 from reid import files
 from reid.cli import VERBS, main, parser
 from reid.data import read
+from reid.distance import pairwise
 from reid.embed import Embedder
+from reid.evaluation import query_and_gallery
 from reid.street import draw_street
 from reid.types import Crop
 
@@ -142,6 +144,32 @@ def test_evaluate_from_a_file_of_embeddings(run: Run, street: Path, model: Path,
     assert from_pictures == from_file
     _, out, _ = run("evaluate", tmp_path / "street.npz", "--rerank")
     assert "re-ranked with k-reciprocal encoding (k1 = 20, k2 = 6, λ = 0.3; queries see each other)" in out
+
+
+def test_evaluate_writes_a_page(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    code, out, _ = run("evaluate", street, "--model", model, "--protocol", "cross-camera", "--html", page)
+    assert code == 0
+    rank_1 = next(line for line in out.splitlines() if "rank-1 " in line).split()[1]
+    assert rank_1[:-1] in page.read_text()
+
+
+def test_evaluate_somebodys_distances_and_rankings(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    query, gallery = (Embedder(model)(part) for part in query_and_gallery(read(street)))
+    matrix = pairwise(query.vectors, gallery.vectors)
+    np.save(tmp_path / "d.npy", matrix)
+    np.savez(tmp_path / "s.npz", similarity=-matrix, other=np.zeros((2, 2)))
+    np.save(tmp_path / "r.npy", matrix.argsort(axis=1, kind="stable"))
+    _, wanted, _ = run("evaluate", street, "--model", model, "--json")
+    from_similarity = ("--distances", tmp_path / "s.npz", "--array", "similarity", "--similarity")
+    for options in (("--distances", tmp_path / "d.npy"), from_similarity, ("--ranking", tmp_path / "r.npy")):
+        code, found, err = run("evaluate", street, *options, "--json")
+        assert code == 0, err
+        assert json.loads(found)["metrics"] == pytest.approx(json.loads(wanted)["metrics"])
+    code, _, err = run("evaluate", street, "--distances", tmp_path / "d.npy", "--rerank")
+    assert (code, "only embeddings can be re-ranked" in err) == (2, True)
+    code, _, err = run("evaluate", street, "--hold-out", 2, "--distances", tmp_path / "d.npy")
+    assert (code, "they must be (queries, gallery)" in err) == (2, True)
 
 
 def test_show_writes_a_split_that_evaluate_can_use(run: Run, street: Path, model: Path, tmp_path: Path) -> None:

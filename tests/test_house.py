@@ -19,7 +19,7 @@ ROOMS: list[set[str]] = [
     {"types", "recipes"},
     {"images"},
     {"data", "distance", "metrics", "files", "street"},
-    {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "report", "cache"}
+    {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"losses", "sampler", "augment", "nets"},
     {"checkpoint", "embed", "evaluation_page"},
     {"training", "export", "job", "matcher"},

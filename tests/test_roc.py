@@ -37,7 +37,7 @@ def random_case(seed: int, names: int = 4, largest: tuple[int, int] = (9, 30)) -
         return made
 
     query, gallery = crops(int(rng.integers(1, largest[0])), "q"), crops(int(rng.integers(1, largest[1])), "g")
-    return rng.integers(0, 6, (len(query), len(gallery))).astype(np.float32), query, gallery
+    return rng.integers(1, 7, (len(query), len(gallery))).astype(np.float32), query, gallery
 
 
 def drawn_people(people: int, seed: int = 0, queries: int = 2, rows: int = 3) -> Case:
@@ -75,7 +75,7 @@ def test_verification_equals_a_loop_over_all_pairs(protocol: str, weighting: cas
         for rate, point in zip(RATES, seen.at, strict=True):
             threshold, fpr, tpr = slow.highest(steps, Fraction(str(rate)))
             assert (point.asked, point.fpr, point.tpr) == pytest.approx((rate, float(fpr), float(tpr)), abs=1e-12)
-            assert point.threshold == threshold or (np.isinf(threshold) and point.threshold < case[0].min() + 6)
+            assert point.threshold == threshold or (np.isinf(threshold) and point.threshold < case[0].max())
         assert seen.eer == pytest.approx(float(slow.eer(steps)), abs=1e-12)
         assert seen.auc == pytest.approx(slow.auc(found), abs=1e-12)
         compared += 1
@@ -112,8 +112,7 @@ def test_labels_are_the_right_way_round() -> None:
     distances = np.array([[1, 2, 4, 5, 3, *range(10, 19)]], dtype=np.float32)
     same = np.array([g.pid == "1" for g in gallery])
     fpr, tpr, _ = roc_curve(~same, distances[0])
-    inverted = tpr[np.argmin(np.abs(fpr - 0.01))]
-    assert inverted == pytest.approx(0.9)
+    assert tpr[fpr <= 0.01][-1] == 0.9
     seen = verification(distances, query, gallery, weighting="pair", rates=(0.01, 0.1))
     assert [(p.fpr, p.tpr) for p in seen.at] == [(0, 0.5), (0.1, 1)]
     assert seen.table() == {"EER": seen.eer, "TPR@FPR=0.01": 0.5, "TPR@FPR=0.1": 1}
@@ -140,7 +139,7 @@ def test_perfect_and_random_distances() -> None:
 
 def copied(crops: Sequence[Crop], pid: str, times: int) -> tuple[list[Crop], list[int]]:
     """All crops, then those of one person several times over, each under a name of its own; and where they are from."""
-    rows = [*range(len(crops)), *[i for i, c in enumerate(crops) if c.pid == pid] * times]
+    rows = [*range(len(crops)), *[i for i, c in enumerate(crops) if c.pid == pid and c.role == "person"] * times]
     return [replace(crops[i], path=f"{id(crops)}/{k}") for k, i in enumerate(rows)], rows
 
 
@@ -154,16 +153,19 @@ def test_a_person_with_many_crops_counts_once(protocol: str) -> None:
         copies = distances[np.ix_(rows, columns)]
         try:
             before = verification(distances, one[0][0], one[1][0], protocol)
+            few = open_set(distances, one[0][0], one[1][0], protocol)
         except DataError:
             continue
-        after = verification(copies, q, g, protocol)
+        after, lots = verification(copies, q, g, protocol), open_set(copies, q, g, protocol)
         np.testing.assert_array_equal(after.thresholds, before.thresholds)
         for name in ("fpr", "tpr", "eer", "auc", "d_prime"):
             np.testing.assert_allclose(getattr(after, name), getattr(before, name), atol=1e-9, err_msg=name)
-        few, lots = open_set(distances, one[0][0], one[1][0], protocol), open_set(copies, q, g, protocol)
         for name in ("thresholds", "fpir", "fnir", "fnir_rank1"):
             np.testing.assert_allclose(getattr(lots, name), getattr(few, name), atol=1e-9, err_msg=name)
-        by_pair = (verification(d, a, b, protocol, "pair").auc for d, a, b in [(distances, *sets), (copies, q, g)])
+        by_pair = (
+            verification(d, a, b, protocol, "pair").auc
+            for d, a, b in [(distances, one[0][0], one[1][0]), (copies, q, g)]
+        )
         changed += next(by_pair) != pytest.approx(next(by_pair))
     assert changed > 20
 
@@ -249,39 +251,44 @@ def test_intervals_equal_a_slow_bootstrap(monkeypatch: pytest.MonkeyPatch) -> No
     assert compared > 5
 
 
-def test_a_sample_of_the_pairs_gives_nearly_the_same_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = drawn_people(60, queries=4, rows=6)  # 84,960 negative and 1,440 positive pairs
+@pytest.mark.parametrize(("few", "tolerance"), [(256, 0.03), (0, 0.08)])
+def test_many_pairs_have_nearly_the_same_intervals(few: int, tolerance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the nearest pairs, some positive ones and a table, by two people or by one, instead of all pairs."""
+    monkeypatch.setattr(bootstrap, "DRAWS", 200)
+    case = drawn_people(60, queries=4, rows=4)  # 56,640 negative pairs
     exact = verification(*case, rates=(0.1, 0.01, 0.001), intervals=True)
-    monkeypatch.setattr(bootstrap, "NEAR", 2000)
-    monkeypatch.setattr(bootstrap, "SAMPLE", 20000)
+    monkeypatch.setattr(bootstrap, "NEAR", 1000)
+    monkeypatch.setattr(bootstrap, "FEW", few)
+    parts = ((slice(i, i + 9), case[0][i : i + 9]) for i in range(0, 240, 9))
+    nearly = verification(parts, *case[1:], rates=(0.1, 0.01, 0.001), intervals=True)
+    assert nearly.table() == pytest.approx(exact.table())
+    for name, (low, high) in exact.intervals.items():
+        assert nearly.intervals[name] == pytest.approx((low, high), abs=tolerance * (high - low)), name
+    monkeypatch.setattr(bootstrap, "RIGHT", 120)  # a figure from these alone is far off
     sampled = verification(*case, rates=(0.1, 0.01, 0.001), intervals=True)
-    assert sampled.table() == exact.table()
     for name, bounds in exact.intervals.items():
-        width = bounds[1] - bounds[0]
-        assert sampled.intervals[name] == pytest.approx(bounds, abs=0.15 * width), name
+        assert np.mean(sampled.intervals[name]) == pytest.approx(np.mean(bounds), abs=0.4 * np.diff(bounds)[0]), name
 
 
 def test_intervals_cover_the_truth_and_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "DRAWS", 200)
-    truth = np.mean(
-        [list(verification(*drawn_people(300, seed), rates=(0.1,)).table().values()) for seed in (1, 2, 3)], 0
-    )
-    widths, covered = [], []
-    for seed in range(10, 40):
-        found = verification(*drawn_people(40, seed), rates=(0.1,), intervals=True)
-        bounds = np.array(list(found.intervals.values()))
-        covered.append((bounds[:, 0] <= truth) & (truth <= bounds[:, 1]))
-        widths.append(np.diff(bounds)[:, 0])
-        assert all(low <= found.table()[name] <= high for name, (low, high) in found.intervals.items())
-    assert (np.mean(covered, axis=0) >= 0.85).all()
-    wider = (
-        np.mean(widths, axis=0)
-        / np.diff(list(verification(*drawn_people(160, 9), rates=(0.1,), intervals=True).intervals.values()))[:, 0]
-    )
-    assert (wider > 1.5).all()
+    """As wide as figures of other people vary, and narrower by √4 with four times the people."""
+    monkeypatch.setattr(bootstrap, "DRAWS", 100)
+
+    def measured(people: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        seen = verification(*drawn_people(people, seed), rates=(0.1,), intervals=True)
+        assert all(low <= seen.table()[name] <= high for name, (low, high) in seen.intervals.items())
+        return np.array(list(seen.table().values())), np.array(list(seen.intervals.values()))
+
+    truth = np.array([0.2406, 0.5938])  # of 64,000 such people, 800 at a time
+    figures, bounds = (np.array(part) for part in zip(*[measured(40, seed) for seed in range(10, 60)], strict=True))
+    assert (((bounds[..., 0] <= truth) & (truth <= bounds[..., 1])).mean(axis=0) > 0.85).all()
+    deviation = np.diff(bounds)[..., 0].mean(axis=0) / (2 * 1.96)
+    np.testing.assert_allclose(deviation, figures.std(axis=0), rtol=0.3)
+    more = np.mean([np.diff(measured(160, seed)[1])[:, 0] for seed in range(60, 65)], axis=0) / (2 * 1.96)
+    np.testing.assert_allclose(deviation / more, 2, rtol=0.25)
 
 
-@given(st.lists(st.floats(width=32, allow_nan=False), min_size=2))
+@given(st.lists(st.floats(min_value=-(2.0**127), width=32, allow_nan=False), min_size=2))
 def test_levels_keep_the_order_and_are_close(values: list[float]) -> None:
     numbers = np.sort(np.array(values, np.float32))
     levels = curve.levels(numbers)
@@ -292,7 +299,8 @@ def test_levels_keep_the_order_and_are_close(values: list[float]) -> None:
     assert (up >= numbers).all()
     assert (down < numbers).all()
     normal = (np.abs(numbers) > 1e-37) & (np.abs(numbers) < 3e38)
-    assert (np.abs(up - numbers)[normal] <= np.abs(numbers)[normal].astype(float) / 2**15).all()
+    size = np.abs(numbers[normal].astype(float))
+    assert (up[normal] - numbers[normal] <= size / 2**15).all()
 
 
 def test_small_whole_numbers_are_levels_themselves() -> None:
@@ -328,7 +336,7 @@ def test_any_finite_or_infinite_number_is_a_distance() -> None:
     far = verification(np.where(distances > np.median(distances), np.inf, distances), query, gallery)
     assert np.isnan(far.d_prime)
     assert far.thresholds[-1] == np.inf
-    assert far.at[1:] == seen.at[1:]
+    assert [p.threshold for p in far.at[1:]] == [p.threshold for p in seen.at[1:]]
     never = open_set(np.full_like(distances, np.inf), query, gallery)
     assert [(a.fpir, a.fnir) for a in never.at] == [(0, 1)] * 3
 
@@ -360,7 +368,7 @@ def test_what_cannot_be_measured_is_refused(people: Embeddings) -> None:
             measure(iter([(slice(0, 100), whole[:100])]), crops, crops)
         broken = whole.copy()
         broken[5, 7] = np.nan
-        with pytest.raises(ShapeError, match=r"query 5 \(p0/c1/2\.jpg\) is not a number"):
+        with pytest.raises(ShapeError, match=r"query 5 \(p0/c1/2\.jpg\) is not a number or"):
             measure(broken, crops, crops)
     with pytest.raises(DataError, match="every pair that counts shows one person"):
         verification(whole, alone, alone)

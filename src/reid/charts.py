@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-WIDTH, HEIGHT = 400, 250
-LEFT, RIGHT, TOP, BOTTOM = 52, 386, 18, 204  # where the axes run
+WIDTH, HEIGHT = 400, 266
+LEFT, RIGHT, TOP, BOTTOM = 50, 382, 34, 222  # where the axes run
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -32,8 +32,8 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def tick(value: float) -> str:
-    """A number as short as it can be. At an axis, where it is a share, use `percent_tick`."""
-    return f"{value:,.6g}"
+    """A number as short as it can be."""
+    return f"{value:,.6g}".replace("-", "−")
 
 
 def percent_tick(value: float) -> str:
@@ -79,10 +79,11 @@ def linear(label: str, low: float, high: float, say: Callable[[float], str] = pe
     return Axis(label, low, high, [i * step for i in range(first, last + 1)], say)
 
 
-def decades(label: str, low: float, high: float, say: Callable[[float], str] = percent_tick) -> Axis:
-    """A logarithmic axis with a tick at each power of ten."""
+def decades(label: str, low: float, high: float, say: Callable[[float], str] = percent_tick, most: int = 5) -> Axis:
+    """A logarithmic axis with ticks at powers of ten: all, or every second, third … where they are many."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    return Axis(label, low, high, [10.0**i for i in range(first, last + 1)], say, log=True)
+    step = math.ceil((last - first + 1) / most)
+    return Axis(label, low, high, [10.0**i for i in range(last, first - 1, -step)][::-1], say, log=True)
 
 
 def _step(rough: float) -> float:
@@ -118,7 +119,7 @@ class Line:
 
 
 class Bars(NamedTuple):
-    """Heights (B,) over B + 1 edges, drawn as one outline; `says` is shown on hover."""
+    """Heights (B,) over B + 1 edges; `says` is shown on hover."""
 
     name: str
     heights: NDArray[np.floating]
@@ -139,18 +140,23 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, label: str, diagonal: bo
         parts.append(_path(_points(np.array([low, high]), np.array([low, high]), x, y), "--quiet", "dashed"))
     for line in lines:
         parts.append(_path(_points(line.x, line.y, x, y), line.colour))
-        parts += [_mark(mark, line.colour, x, y) for mark in line.marks]
+        parts += [_mark(mark, line, x, y) for mark in line.marks]
         parts.append(_hovers(line, x, y))
     return _svg(parts, label)
 
 
 def histogram(
-    edges: NDArray[np.floating], series: Sequence[Bars], x: Axis, y: Axis, label: str, at: Mark | None = None
+    edges: NDArray[np.floating],
+    series: Sequence[Bars],
+    x: Axis,
+    y: Axis,
+    label: str,
+    at: tuple[float, str] | None = None,
 ) -> str:
     """Heights over common edges, as one `<svg>`: bars where there is one series, outlines named at their peaks else.
 
     Args:
-        at: a named place on the x axis, drawn as an upright line; its y is not used.
+        at: a place on the x axis, drawn as an upright line, and its name.
     """
     parts = [_axes(x, y)]
     left = LEFT + (RIGHT - LEFT) * x.place(edges)
@@ -162,10 +168,9 @@ def histogram(
             outline = [(left[0], BOTTOM), *((e, t) for i, t in enumerate(tops) for e in left[i : i + 2])]
             parts.append(_path([*outline, (left[-1], BOTTOM)], bars.colour, "area"))
     if at:
-        across = float(LEFT + (RIGHT - LEFT) * x.place(np.array([at.x]))[0])
+        across = float(LEFT + (RIGHT - LEFT) * x.place(np.array(at[:1]))[0])
         parts.append(_path([(across, TOP), (across, BOTTOM)], "--ink", "dashed"))
-        anchor, gap = ("end", -6) if across > (LEFT + RIGHT) / 2 else ("start", 6)
-        parts.append(_words(across + gap, TOP + 10, at.text, anchor, "named"))
+        parts.append(_words(across, TOP - 6, at[1], "middle", "named"))
     if len(series) > 1:
         parts += _peaks(left, series, y)
     says = ["\n".join(text) for text in zip(*(b.says for b in series if b.says), strict=True)]
@@ -188,35 +193,43 @@ def heat_map(
     """
     known = values[~np.isnan(values)]
     low, spread = (known.min(), max(np.ptp(known), 1e-9)) if len(known) else (0.0, 1.0)
-    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in columns)
+    head = "".join(f'<th scope="col">{_name(name)}</th>' for name in columns)
     body = []
     for name, line, words in zip(rows, values, notes, strict=True):
         cells = "".join(_cell(v, (v - low) / spread, word) for v, word in zip(line, words, strict=True))
-        body.append(f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>')
+        body.append(f'<tr><th scope="row">{_name(name)}</th>{cells}</tr>')
+    room = f"--columns: {len(columns) + 1}; --name: {min(16, max(map(len, rows), default=0))}ch"
     return (
-        f'<table class="heat"><caption>{_text(title)}</caption>\n'
+        f'<table class="heat" style="{room}"><caption>{_text(title)}</caption>\n'
         f'<thead><tr><th scope="col">{_text(corner)}</th>{head}</tr></thead>\n'
         f"<tbody>{chr(10).join(body)}</tbody></table>"
     )
+
+
+def _name(name: str) -> str:
+    """A heading that the page may cut short."""
+    return f'<span class="cut" title="{_text(name)}">{_text(name)}</span>'
 
 
 def _cell(value: float, heat: float, note: str) -> str:
     if math.isnan(value):
         dash = f'<span aria-hidden="true">–</span><span class="spoken">{_text(note)}</span>'
         return f'<td class="none" title="{_text(note)}">{dash}</td>'
-    return f'<td style="--heat: {100 * heat:.0f}%"><b>{100 * value:.1f}</b> <span>{_text(note)}</span></td>'
+    figure = f"{100 * value:.1f}".replace("100.0", "100")
+    return f'<td style="--heat: {100 * heat:.0f}%"><b>{figure}</b> <span>{_text(note)}</span></td>'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], summary: str = "Numbers") -> str:
-    """The numbers behind a chart, folded away."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], summary: str, of: str = "") -> str:
+    """The numbers behind a chart, folded away; `of` is added to the summary for those who hear the page."""
     names = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
     body = "\n".join(
         f'<tr><th scope="row">{_text(row[0])}</th>{"".join(f"<td>{_text(cell)}</td>" for cell in row[1:])}</tr>'
         for row in rows
     )
     return (
-        f'<details><summary>{_text(summary)}</summary><div class="scroll" tabindex="0"><table>\n'
-        f"<thead><tr>{names}</tr></thead>\n<tbody>{body}</tbody></table></div></details>"
+        f'<details><summary>{_text(summary)}<span class="spoken"> {_text(of)}</span></summary>'
+        f'<div class="scroll" tabindex="0"><table>\n<thead><tr>{names}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div></details>"
     )
 
 
@@ -237,7 +250,7 @@ def _axes(x: Axis, y: Axis) -> str:
         parts.append(f'<path class="axis" d="M{_n(across)} {BOTTOM}v4"/>')
         parts.append(_words(across, BOTTOM + 18, x.say(value), "middle"))
     parts.append(_words((LEFT + RIGHT) / 2, BOTTOM + 38, x.label, "middle", "label"))
-    parts.append(_words(0, TOP - 7, y.label, "start", "label"))
+    parts.append(_words(0, TOP - 21, y.label, "start", "label"))
     return "\n".join(parts)
 
 
@@ -248,16 +261,19 @@ def _points(xs: NDArray[np.floating], ys: NDArray[np.floating], x: Axis, y: Axis
 
 
 def _path(points: Sequence[tuple[float, float]], colour: str, kind: str = "line") -> str:
-    """A line through points, those left out that lie within a straight upright or level run."""
-    kept: list[tuple[str, str]] = []
+    """A line through points, those left out that lie on a straight upright or level way from one to the next."""
+    kept: list[tuple[float, float]] = []
     for a, b in points:
-        here = (_n(a), _n(b))
-        if kept and here == kept[-1]:
-            continue
-        if len(kept) > 1 and any(kept[-2][i] == kept[-1][i] == here[i] for i in (0, 1)):
+        here = round(a, 1), round(b, 1)
+        if len(kept) > 1 and any(
+            kept[-2][i] == kept[-1][i] == here[i]
+            and (kept[-1][1 - i] - kept[-2][1 - i]) * (here[1 - i] - kept[-1][1 - i]) >= 0
+            for i in (0, 1)
+        ):
             kept.pop()
-        kept.append(here)
-    steps = "L".join(f"{a} {b}" for a, b in kept)
+        if not kept or here != kept[-1]:
+            kept.append(here)
+    steps = "L".join(f"{_n(a)} {_n(b)}" for a, b in kept)
     return f'<path class="{kind}" d="M{steps}" style="--c: var({colour})"/>'
 
 
@@ -268,20 +284,18 @@ def _bar(a: float, b: float, top: float, colour: str) -> str:
     return f'<rect class="bar" {box} style="--c: var({colour})"/>'
 
 
-def _mark(mark: Mark, colour: str, x: Axis, y: Axis) -> str:
+def _mark(mark: Mark, line: Line, x: Axis, y: Axis) -> str:
+    """A dot, its interval, and its name on the side where a steady line leaves room."""
     ((across, down),) = _points(np.array([mark.x]), np.array([mark.y]), x, y)
-    spread = ""
+    paint, spread = f'style="--c: var({line.colour})"', ""
     if mark.low is not None and mark.high is not None:
         (_, bottom), (_, top) = _points(np.array([mark.x] * 2), np.array([mark.low, mark.high]), x, y)
-        spread = f'<path class="spread" d="M{_n(across)} {_n(bottom)}V{_n(top)}" style="--c: var({colour})"/>'
-        down_to = bottom
-    else:
-        down_to = down
-    anchor = "end" if across > RIGHT - 40 else "start" if across < LEFT + 20 else "middle"
-    shift = 8 if anchor == "start" else 0
-    below = down_to + 18 if down_to + 20 < BOTTOM else down - 10
-    dot = f'<circle class="dot" cx="{_n(across)}" cy="{_n(down)}" r="4" style="--c: var({colour})"/>'
-    return spread + dot + _words(across + shift, below, mark.text, anchor, "named")
+        spread = f'<path class="range" d="M{_n(across)} {_n(bottom)}V{_n(top)}" {paint}/>'
+    anchor, gap = ("start", 8) if across + 8 + 7.5 * len(mark.text) < RIGHT else ("end", -8)
+    rises = line.y[-1] >= line.y[0]
+    below = down + 17 if rises == (anchor == "start") and down + 17 < BOTTOM else down - 9
+    dot = f'<circle class="dot" cx="{_n(across)}" cy="{_n(down)}" r="4" {paint}/>'
+    return spread + dot + _words(across + gap, below, mark.text, anchor, "named")
 
 
 def _hovers(line: Line, x: Axis, y: Axis) -> str:
@@ -308,20 +322,19 @@ def _strip(a: float, b: float, text: str, dot: tuple[float, float] | None = None
 
 
 def _peaks(left: Values, series: Sequence[Bars], y: Axis) -> list[str]:
-    """The series' names beside their peaks, on the outer sides."""
-    places = []
-    for bars in series:
-        top = int(np.argmax(bars.heights))
-        level = BOTTOM - (BOTTOM - TOP) * float(y.place(bars.heights[top : top + 1])[0])
-        places.append((float(left[top] + left[top + 1]) / 2, level))
-    middle = sum(across for across, _ in places) / len(places)
+    """The series' names beside their peaks, each on its outer side or, without room there, on the other."""
+    peaks, named = [], [bars for bars in series if np.any(bars.heights)]
+    for bars in named:
+        high = np.flatnonzero(bars.heights >= 0.85 * np.max(bars.heights))
+        level = BOTTOM - (BOTTOM - TOP) * float(y.place(np.max(bars.heights, keepdims=True))[0])
+        peaks.append((float(left[high[0]]), float(left[high[-1] + 1]), max(level + 4, TOP + 8)))
+    middle = sum(a + b for a, b, _ in peaks) / 2 / max(1, len(peaks))
     words = []
-    for (across, level), bars in zip(places, series, strict=True):
-        room = across - LEFT if across <= middle else RIGHT - across
-        outer = "end" if across <= middle else "start"
-        anchor = outer if room > 7 * len(bars.name) + 10 else "start" if outer == "end" else "end"
-        gap = -10 if anchor == "end" else 10
-        words.append(_words(across + gap, max(level + 4, TOP + 8), bars.name, anchor, "named", bars.colour))
+    for (a, b, level), bars in zip(peaks, named, strict=True):
+        wide = 7 * len(bars.name) + 8
+        before = a - LEFT > wide if (a + b) / 2 <= middle else WIDTH - b < wide
+        at, anchor = (a - 6, "end") if before else (b + 6, "start")
+        words.append(_words(at, level, bars.name, anchor, "named", bars.colour))
     return words
 
 

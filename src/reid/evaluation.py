@@ -175,19 +175,30 @@ def evaluate(
         ModelError: the two sets come from different models.
         DataError: the protocol is unknown, or no query has a valid match.
     """
-    if query.model != gallery.model:
-        raise ModelError("queries and gallery were embedded by different models; embed both with the same one")
-    found = blocks(query.vectors, gallery.vectors, metric)
-    if reranking:
-        from reid import rerank  # SciPy's sparse matrices take a while to import
-
-        found = rerank.blocks(query.vectors, gallery.vectors, reranking)
-    report = evaluate_distances(found, query.crops, gallery.crops, protocol, ranks, intervals)
+    found = distances(query, gallery, reranking, metric)
+    report = evaluate_distances(found(), query.crops, gallery.crops, protocol, ranks, intervals)
     return replace(report, reranking=str(reranking)) if reranking else report
 
 
+def distances(
+    query: Embeddings, gallery: Embeddings, reranking: KReciprocal | None = None, metric: Metric = "euclidean"
+) -> Callable[[], Distances]:
+    """Something that gives the distances of two sets, re-ranked where settings are given, afresh on each call.
+
+    Raises:
+        ModelError: the two sets come from different models.
+    """
+    if query.model != gallery.model:
+        raise ModelError("queries and gallery were embedded by different models; embed both with the same one")
+    if reranking is None:
+        return lambda: blocks(query.vectors, gallery.vectors, metric)
+    from reid import rerank  # SciPy's sparse matrices take a while to import
+
+    return lambda: rerank.blocks(query.vectors, gallery.vectors, reranking)
+
+
 def evaluate_distances(
-    distances: Distances,
+    found: Distances,
     query: Sequence[Crop],
     gallery: Sequence[Crop],
     protocol: str = "market1501",
@@ -195,12 +206,12 @@ def evaluate_distances(
     intervals: bool = False,
 ) -> Report:
     """As `evaluate`, from distances: a (Q, G) matrix, or its rows in blocks as `distance.blocks` yields them."""
-    seen = outcomes(distances, query, gallery, protocol)
+    seen = outcomes(found, query, gallery, protocol)
     table = seen.table(ranks)
     bounds = {}
     if intervals:
-        found = metrics.bootstrap(np.stack(list(table.values()), axis=1), seen.people)
-        bounds = {name: (float(low), float(high)) for name, (low, high) in zip(table, found, strict=True)}
+        drawn = metrics.bootstrap(np.stack(list(table.values()), axis=1), seen.people)
+        bounds = {name: (float(low), float(high)) for name, (low, high) in zip(table, drawn, strict=True)}
     return Report(
         {name: float(values.mean()) for name, values in table.items()},
         protocol,
@@ -212,7 +223,7 @@ def evaluate_distances(
 
 
 def outcomes(
-    distances: Distances, query: Sequence[Crop], gallery: Sequence[Crop], protocol: str = "market1501"
+    found: Distances, query: Sequence[Crop], gallery: Sequence[Crop], protocol: str = "market1501"
 ) -> Outcomes:
     """What became of each query; `evaluate_distances` averages it.
 
@@ -222,19 +233,19 @@ def outcomes(
     """
     if protocol not in PROTOCOLS:
         raise DataError(f"protocol is {protocol!r}; it can be {', '.join(PROTOCOLS)}")
-    if isinstance(distances, np.ndarray):
-        if distances.shape != (len(query), len(gallery)):
+    if isinstance(found, np.ndarray):
+        if found.shape != (len(query), len(gallery)):
             raise ShapeError(
-                f"distances are {distances.shape} for {len(query)} queries and a gallery of {len(gallery)}; "
+                f"distances are {found.shape} for {len(query)} queries and a gallery of {len(gallery)}; "
                 "they must be (queries, gallery)"
             )
-        distances = [(slice(0, len(query)), distances)]
+        found = [(slice(0, len(query)), found)]
     sets, rule = Sets(query, gallery), PROTOCOLS[protocol]
     counted: list[int] = []
     skipped: list[int] = []
     rows: list[Rows] = []
     within: list[NDArray[Any]] = []
-    for block_rows, block in distances:
+    for block_rows, block in found:
         if np.isnan(block).any():
             bad = block_rows.start + int(np.isnan(block).any(axis=1).argmax())
             raise ShapeError(f"a distance of query {bad} ({query[bad].path}) is not a number; compute it again")

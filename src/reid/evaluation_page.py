@@ -5,10 +5,9 @@ The page is templates/evaluation.html in the style of templates/sheet.html. Text
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import pairwise
 from string import Template
@@ -17,40 +16,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reid import charts, metrics
+from reid import charts
+from reid.breakdown import CameraPairs, Spread
 from reid.charts import Axis, Bars, Line, Mark, decades, linear, percent
-from reid.distance import smallest
 from reid.errors import ShapeError
-from reid.evaluation import PROTOCOLS, Distances, Outcomes, Sets
+from reid.evaluation import PROTOCOLS, Outcomes
 from reid.metrics import Rows
-from reid.report import _card, _first, _known, _Pictures, _sign, _text
+from reid.report import _card, _known, _Pictures, _sign, _text
 from reid.types import Crop, Match, Ranking, Report
 
 Floats = NDArray[np.float64]
 
-CMC_RANKS, HISTOGRAM_BINS, WORST_PEOPLE, WORST_QUERIES = 50, 60, 20, 12
+SKIPPED_NAMED, WORST_PEOPLE, WORST_LOOKS, WORST_QUERIES = 100, 20, 6, 12
 _FIGURES = {
     "mAP": ("mAP", "mean average precision, plain"),
     "mAP-trapezoid": ("mAP, trapezoid", "as Market-1501’s own code has it"),
     "mINP": ("mINP", "how early the last match comes"),
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CameraPairs:
-    """How well the people that one camera saw are found in another.
-
-    Attributes:
-        query_cameras, gallery_cameras: names of the R rows and the C columns.
-        queries: (R, C) queries of that camera with a valid match in that one.
-        mean_ap, rank1: (R, C) plain mAP and rank-1 with the gallery restricted to that camera; NaN without queries.
-    """
-
-    query_cameras: tuple[str, ...]
-    gallery_cameras: tuple[str, ...]
-    queries: Rows
-    mean_ap: Floats
-    rank1: Floats
+_RATES = ("distance up to", "false matches", "true matches", "missed matches")
+_PEOPLE = ("person", "mean AP", "first right", "latest at", "queries")
 
 
 class Roc(NamedTuple):
@@ -59,7 +43,7 @@ class Roc(NamedTuple):
     Attributes:
         fpr, tpr: (T,) false- and true-positive rate, both ascending.
         thresholds: (T,) the distance that leads to each, ascending.
-        eer: the equal error rate.
+        eer, eer_threshold: the equal error rate, and the distance there.
         at: rows of (false-positive rate asked for, true-positive rate, threshold).
         about: how many pairs were counted, and how.
     """
@@ -68,89 +52,19 @@ class Roc(NamedTuple):
     tpr: Floats
     thresholds: Floats
     eer: float | None = None
+    eer_threshold: float | None = None
     at: Sequence[tuple[float, float, float]] = ()
     about: str = ""
 
 
-class Spread(NamedTuple):
-    """Counts (B,) or shares of the distances between (B + 1,) edges, for pairs of one person and pairs of two."""
-
-    edges: Floats
-    same: NDArray[np.generic]
-    different: NDArray[np.generic]
-
-
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What the page can show beyond the outcomes; a part that is None is left out."""
+    """What the page can show beyond the outcomes, from `breakdown` and `roc`; a part that is None is left out."""
 
-    pairs: CameraPairs | None = None
+    cameras: CameraPairs | None = None
     roc: Roc | None = None
     spread: Spread | None = None
     nearest: Ranking | None = None
-
-
-def camera_pairs(
-    distances: Distances, query: Sequence[Crop], gallery: Sequence[Crop], protocol: str = "market1501"
-) -> CameraPairs:
-    """Evaluate each camera's queries in each camera's gallery rows alone.
-
-    Each cell is what `evaluate_distances` gives for these queries and these rows. Crops without a camera are in none.
-
-    Args:
-        distances: a (Q, G) matrix, or its rows in blocks as `distance.blocks` yields them.
-    """
-    sets, rule = Sets(query, gallery), PROTOCOLS[protocol].ignored
-    froms, tos = _cameras(query), _cameras(gallery)
-    camera = np.array([tos.index(c.camera) if c.camera is not None and c.role != "junk" else -1 for c in gallery])
-    columns = [np.flatnonzero(camera == c) for c in range(len(tos))]
-    place = np.zeros(len(gallery), dtype=np.int64)  # of a gallery row among its camera's
-    for rows in columns:
-        place[rows] = np.arange(len(rows))
-    count = np.zeros((len(froms), len(tos)), dtype=np.int64)
-    precision, first = np.zeros(count.shape), np.zeros(count.shape)
-    for start, block in _blocks(distances):
-        parts = [block[:, rows] for rows in columns]
-        for i, crop in enumerate(query[start : start + len(block)]):
-            if crop.camera is None:
-                continue
-            ignored = np.concatenate([rule(sets, start + i), sets.itself(start + i)])
-            person = sets.person(start + i)
-            correct = person[~np.isin(person, ignored)]
-            for c in np.unique(camera[correct][camera[correct] >= 0]):
-                here, out = place[correct[camera[correct] == c]], place[ignored[camera[ignored] == c]]
-                hits = metrics.hits(parts[c][i], here, out)
-                cell = froms.index(crop.camera), c
-                count[cell] += 1
-                precision[cell] += metrics.average_precision(hits)
-                first[cell] += hits[0] == 0
-    with np.errstate(invalid="ignore"):
-        return CameraPairs(froms, tos, count, precision / count, first / count)
-
-
-def nearest(
-    distances: Distances,
-    query: Sequence[Crop],
-    gallery: Sequence[Crop],
-    protocol: str = "market1501",
-    k: int = 10,
-) -> Ranking:
-    """The k nearest gallery rows of each query among those that the protocol leaves in.
-
-    Args:
-        distances: as for `camera_pairs`.
-    """
-    sets, rule, k = Sets(query, gallery), PROTOCOLS[protocol].ignored, min(k, len(gallery))
-    ids = np.full((len(query), k), -1, dtype=np.int64)
-    found = np.full((len(query), k), np.inf, dtype=np.float32)
-    for start, block in _blocks(distances):
-        kept = np.array(block, dtype=np.float32)
-        for i, row in enumerate(kept, start):
-            row[np.concatenate([sets.junk, rule(sets, i), sets.itself(i)])] = np.inf
-        rows = slice(start, start + len(kept))
-        ids[rows], found[rows] = smallest(kept, k)
-    ids[np.isinf(found)] = -1
-    return Ranking(ids, found)
 
 
 def page(
@@ -182,20 +96,17 @@ def page(
         )
     pictures = _Pictures()
     parts = [
-        ("figures", "Figures", _figures(report) + _protocol(report) + _skipped(report, outcomes, query, gallery)),
-        ("ranking", "Ranking", _ranking(report, outcomes)),
+        ("figures", "Figures", _figures(report) + _notes(report, outcomes, query, gallery)),
+        ("ranking", "Ranking", _ranking(report, outcomes, query)),
         ("verification", "Same person or not", _verification(details)),
-        ("cameras", "Camera to camera", _camera_tables(details.pairs, report.protocol)),
+        ("cameras", "Camera to camera", _camera_tables(details.cameras, outcomes, query)),
         ("people", "People found worst", _people(outcomes, query, pictures)),
         ("queries", "Worst queries", _queries(outcomes, query, gallery, details.nearest, pictures)),
     ]
     parts = [part for part in parts if part[2]]
-    templates = resources.files("reid").joinpath("templates")
-    style = re.search(r"<style>\n(.*?)</style>", templates.joinpath("sheet.html").read_text(encoding="utf-8"), re.S)
-    template = Template(templates.joinpath("evaluation.html").read_text(encoding="utf-8"))
-    return template.substitute(
+    return Template(_template("evaluation.html")).substitute(
         title=_text(title),
-        style=style[1] if style else "",
+        style=_template("sheet.html").partition("<style>\n")[2].partition("</style>")[0],
         summary=_summary(report),
         facts="".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in facts),
         contents="".join(f'<li><a href="#{name}">{heading}</a></li>' for name, heading, _ in parts),
@@ -204,6 +115,10 @@ def page(
         ),
         pictures="\n".join(pictures.definitions),
     )
+
+
+def _template(name: str) -> str:
+    return resources.files("reid").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _summary(report: Report) -> str:
@@ -231,24 +146,21 @@ def _figures(report: Report) -> str:
             f'<div><dt>{_text(heading)}</dt><dd class="value">{percent(value)}</dd>{spread}'
             f'<dd class="quiet">{_text(about)}</dd></div>'
         )
-    note = ""
-    if report.intervals:
-        note = (
-            '<p class="note">Below a figure: where it lies with 95 % confidence, had other people of the same crowd been '
-            "filmed (bootstrap over people). Two models whose ranges overlap widely cannot be told apart here.</p>"
-        )
-    return f'<dl class="tiles">{"".join(tiles)}</dl>\n{note}'
+    return f'<dl class="tiles">{"".join(tiles)}</dl>\n'
 
 
-def _protocol(report: Report) -> str:
+def _notes(report: Report, outcomes: Outcomes, query: Sequence[Crop], gallery: Sequence[Crop]) -> str:
+    """How to read the figures, what they can be compared with, and what they leave out."""
     about = PROTOCOLS[report.protocol].about if report.protocol in PROTOCOLS else ""
-    again = ""
-    if report.reranking:
-        again = f"<p><b>Re-ranked</b> with {_text(report.reranking)}. Compare with re-ranked figures only.</p>"
-    return f"""<div class="note">
-<p><b>Protocol {_text(report.protocol)}.</b> {_text(_sentence(about))}</p>{again}
-<p><b>mAP</b> is the plain mean of precision at each match, as in torchreid, fast-reid and BoT; papers that used \
-Market-1501’s MATLAB code, such as st-ReID, report the trapezoid, which is lower.</p>
+    again = f"<p><b>Re-ranked</b> with {_text(report.reranking)}; compare with re-ranked figures only.</p>"
+    ranges = """<p><b>The range below a figure</b> is its 95 % confidence interval, by bootstrap over people. Two \
+models whose ranges overlap widely cannot be told apart with these queries.</p>"""
+    return f"""<div class="notes">
+<div><p><b>Protocol {_text(report.protocol)}.</b> {_text(_sentence(about))}</p>{again if report.reranking else ""}</div>
+<div><p><b>mAP</b> is the mean of plain average precision, as in torchreid, fast-reid and BoT. Papers that used \
+Market-1501’s MATLAB code, such as st-ReID, report the trapezoid, which is lower.</p>\
+{ranges if report.intervals else ""}</div>
+<div>{_skipped(report, outcomes, query, gallery)}</div>
 </div>"""
 
 
@@ -260,17 +172,17 @@ def _sentence(text: str) -> str:
 
 def _skipped(report: Report, outcomes: Outcomes, query: Sequence[Crop], gallery: Sequence[Crop]) -> str:
     if not report.skipped:
-        return '<p class="note"><b>Every query was counted:</b> each has a valid match in the gallery.</p>'
+        return "<p><b>Every query was counted:</b> each has a match in the gallery that counts.</p>"
     there = {crop.pid for crop in gallery if crop.role == "person"}
     reasons = Counter(_why_skipped(query[i], there) for i in outcomes.skipped)
     lines = "".join(f"<li>{count:,}: {_text(reason)}</li>" for reason, count in reasons.most_common())
     noun = "query was" if report.skipped == 1 else "queries were"
-    rows = [[query[i].name, query[i].pid or "unknown", query[i].camera or "unknown"] for i in outcomes.skipped[:100]]
-    shown = "Which" if report.skipped <= 100 else "The first 100"
-    return (
-        f'<div class="note"><p><b>{report.skipped:,} {noun} skipped</b>, as nothing in the gallery counts as a match; '
-        f"they enter no figure.</p><ul>{lines}</ul>{charts.table(['query', 'person', 'camera'], rows, shown)}</div>"
-    )
+    left_out = [query[i] for i in outcomes.skipped[:SKIPPED_NAMED]]
+    rows = [[crop.name, crop.pid or "unknown", crop.camera or "unknown"] for crop in left_out]
+    shown = "Which ones" if report.skipped <= SKIPPED_NAMED else f"The first {SKIPPED_NAMED}"
+    named = charts.table(["query", "person", "camera"], rows, shown, "queries were skipped")
+    return f"""<p><b>{report.skipped:,} {noun} skipped</b>, as nothing in the gallery counts as a match; they enter no \
+figure.</p><ul>{lines}</ul>{named}"""
 
 
 def _why_skipped(crop: Crop, there: set[str | None]) -> str:
@@ -281,20 +193,20 @@ def _why_skipped(crop: Crop, there: set[str | None]) -> str:
     return "the protocol takes out all that the gallery has of the person, such as pictures by the query’s own camera"
 
 
-def _ranking(report: Report, outcomes: Outcomes) -> str:
-    return f'<div class="charts">{_cmc(report, outcomes)}{_precisions(report, outcomes)}</div>'
+def _ranking(report: Report, outcomes: Outcomes, query: Sequence[Crop]) -> str:
+    return f'<div class="charts">{_cmc(report, outcomes)}{_precisions(outcomes)}{_evenness(outcomes, query)}</div>'
 
 
 def _cmc(report: Report, outcomes: Outcomes) -> str:
-    ranks = np.arange(1.0, max(2, min(CMC_RANKS, report.gallery)) + 1)
-    share = np.searchsorted(np.sort(outcomes.first), ranks) / len(outcomes.first)
+    share = outcomes.within.mean(axis=0)[: max(2, report.gallery)]
+    ranks = np.arange(1.0, len(share) + 1)
     marks = [
         Mark(rank, value, f"{100 * value:.1f}", *report.intervals.get(f"rank-{rank}", (None, None)))
         for rank, value in ((r, report.metrics.get(f"rank-{r}")) for r in range(1, len(ranks) + 1))
         if value is not None
     ]
     lowest = min([float(share[0]), *(mark.low for mark in marks if mark.low is not None)])
-    floor = max(0.0, np.floor(10 * lowest - 0.5) / 10)
+    floor = max(0.0, np.floor(10 * lowest - 0.1) / 10)
     ticks = [r for r in (1, 2, 5, 10, 20, 50) if r <= len(ranks)]
     x = Axis("rank", 1, float(ranks[-1]), ticks, charts.tick, log=True)
     says = [f"among the first {r:.0f}: {percent(s)}" for r, s in zip(ranks, share, strict=True)]
@@ -305,59 +217,91 @@ def _cmc(report: Report, outcomes: Outcomes) -> str:
         f"CMC curve, from {percent(share[0])} at rank 1 to {percent(share[-1])} at rank {len(ranks)}",
     )
     rows = [[str(r), percent(s, 2)] for r, s in enumerate(share, 1)]
-    about = "How often a right answer is among the first answers; upright lines: 95 % intervals."
-    about = about if report.intervals else about.split(";")[0] + "."
-    return _chart("Cumulative matches (CMC)", about, drawn, charts.table(["rank", "queries"], rows))
+    drawn_crops = ", one gallery crop a person" if _single_shot(report) else ""
+    ranges = "; upright lines: 95 % intervals" if report.intervals else ""
+    about = f"How often a right answer is among the first answers{drawn_crops}{ranges}."
+    return _chart("Cumulative matches (CMC)", about, drawn, ["rank", "queries"], rows)
 
 
-def _precisions(report: Report, outcomes: Outcomes) -> str:
+def _single_shot(report: Report) -> bool:
+    return report.protocol in PROTOCOLS and PROTOCOLS[report.protocol].single_shot
+
+
+def _precisions(outcomes: Outcomes) -> str:
     edges = np.linspace(0, 1, 21)
     counts = np.histogram(outcomes.plain, edges)[0]
-    names = [f"{a:.2f} – {b:.2f}" for a, b in pairwise(edges)]
+    names = [f"{100 * a:.0f} – {100 * b:.0f} %" for a, b in pairwise(edges)]
     says = [f"AP {name}: {count:,} queries" for name, count in zip(names, counts, strict=True)]
     mean = float(outcomes.plain.mean())
     top = float(counts.max())
     drawn = charts.histogram(
         edges,
         [Bars("queries", counts, says=says)],
-        linear("average precision of a query", 0, 1, charts.tick),
-        linear("queries", 0, top * 1.12, charts.tick),
+        linear("average precision of a query", 0, 1),
+        linear("queries", 0, 1.12 * max(5, top), charts.tick),
         f"Histogram of average precision over {len(outcomes.plain):,} queries, mean {percent(mean)}",
-        Mark(mean, 0, f"mAP {100 * mean:.1f}"),
+        (mean, f"mAP {100 * mean:.1f}"),
     )
     rows = [[name, f"{count:,}"] for name, count in zip(names, counts, strict=True)]
     perfect, lost = np.count_nonzero(outcomes.plain == 1), np.count_nonzero(outcomes.plain < 0.1)
-    about = f"{perfect:,} queries are ranked without a mistake, {lost:,} have an average precision below 0.1."
-    return _chart("Average precision", about, drawn, charts.table(["average precision", "queries"], rows))
+    about = f"Ranked without a mistake: {perfect:,}. Average precision below 10 %: {lost:,}."
+    return _chart("Average precision", about, drawn, ["average precision", "queries"], rows)
+
+
+def _evenness(outcomes: Outcomes, query: Sequence[Crop]) -> str:
+    people = _by_person(outcomes)
+    if len(people.rows) < 10:
+        return ""
+    order = np.argsort(people.mean, kind="stable")
+    share, mean = (np.arange(len(order)) + 1) / len(order), people.mean[order]
+    names = [query[outcomes.counted[people.rows[p][0]]].pid or "" for p in order]
+    tenth = round(len(order) / 10) - 1
+    about = f"A tenth of the {len(order):,} people has a mean average precision of {percent(mean[tenth])} or less."
+    drawn = charts.line_chart(
+        [
+            Line(
+                share,
+                mean,
+                says=[f"person {name}: {percent(m)}" for name, m in zip(names, mean, strict=True)],
+                marks=[Mark(float(share[tenth]), float(mean[tenth]), f"{100 * mean[tenth]:.1f}")],
+            )
+        ],
+        linear("people, from the one found worst to the one found best", 0, 1),
+        linear("mean average precision of a person’s queries", 0, 1),
+        f"Mean average precision by person, from {percent(mean[0])} to {percent(mean[-1])}",
+    )
+    rows = [[name, percent(m), f"{len(people.rows[p]):,}"] for name, m, p in zip(names, mean, order, strict=True)]
+    return _chart("Evenness", about, drawn, ["person", "mean AP", "queries"], rows)
+
+
+class _People(NamedTuple):
+    """By person: which outcomes are theirs, the lowest average precision first, and the mean of that."""
+
+    rows: list[Rows]
+    mean: Floats
+
+
+def _by_person(outcomes: Outcomes) -> _People:
+    order = np.lexsort((outcomes.plain, outcomes.people))
+    starts = np.flatnonzero(np.diff(outcomes.people[order], prepend=-1))
+    rows = np.split(order, starts[1:])
+    return _People(rows, np.array([outcomes.plain[r].mean() for r in rows]))
 
 
 def _verification(details: Details) -> str:
-    roc, spread = details.roc, details.spread
-    if roc is not None and spread is None:
-        spread = _spread(roc)
-    parts = []
-    if spread is not None:
-        parts.append(_distances(spread, roc))
+    roc, parts = details.roc, []
+    if details.spread is not None:
+        parts.append(_distances(details.spread, roc))
     if roc is not None:
         parts += [_roc(roc), _det(roc)]
-    about = f'<p class="note">{_text(roc.about)}</p>' if roc and roc.about else ""
-    return f'{about}<div class="charts">{"".join(parts)}</div>{_thresholds(roc)}' if parts else ""
-
-
-def _spread(roc: Roc) -> Spread | None:
-    """From the rates, which are the shares of pairs up to each threshold."""
-    finite = np.isfinite(roc.thresholds)
-    at = roc.thresholds[finite]
-    if len(at) < 3 or at[0] == at[-1]:
-        return None
-    edges = np.linspace(at[0], at[-1], HISTOGRAM_BINS + 1)
-    same, different = (np.diff(np.interp(edges, at, rate[finite])) for rate in (roc.tpr, roc.fpr))
-    return Spread(edges, same, different)
+    about = f'<p class="note">{_text(roc.about)}</p>\n' if roc and roc.about else ""
+    drawn = f'<div class="charts">{"".join(parts)}</div>' if parts else ""
+    return about + drawn + (_thresholds(roc) if roc else "")
 
 
 def _distances(spread: Spread, roc: Roc | None) -> str:
     edges = np.asarray(spread.edges, dtype=np.float64)
-    shares = [np.asarray(c, dtype=np.float64) / max(np.sum(c), 1e-12) for c in (spread.same, spread.different)]
+    shares = [counts / max(1, int(counts.sum())) for counts in (spread.same, spread.different)]
     names = [f"{a:.3g} – {b:.3g}" for a, b in pairwise(edges)]
     both = [
         Bars(
@@ -374,10 +318,13 @@ def _distances(spread: Spread, roc: Roc | None) -> str:
         linear("distance (lower is closer)", edges[0], edges[-1], charts.tick),
         linear("share of pairs", 0, 1.08 * max(float(s.max()) for s in shares)),
         "Histograms of the distances of pairs that show one person and of pairs that show two",
+        (roc.eer_threshold, f"{roc.eer_threshold:.3g}") if roc and roc.eer_threshold is not None else None,
     )
     rows = [[n, percent(a, 2), percent(b, 2)] for n, a, b in zip(names, *shares, strict=True)]
-    about = "The less the two overlap, the better a threshold can tell them apart."
-    return _chart("Distances", about, drawn, charts.table(["distance", "one person", "two people"], rows))
+    about = "The less the two overlap, the better a threshold tells them apart."
+    if roc and roc.eer_threshold is not None:
+        about += f" At {roc.eer_threshold:.3g} both errors are equally frequent."
+    return _chart("Distances", about, drawn, ["distance", "one person", "two people"], rows)
 
 
 def _roc(roc: Roc) -> str:
@@ -392,20 +339,22 @@ def _roc(roc: Roc) -> str:
         linear("true matches among pairs of one person", max(0.0, floor), 1),
         "ROC curve",
     )
-    return _chart("ROC", "Upper left is better.", drawn, _rates_table(roc))
+    return _chart("ROC", "Upper left is better.", drawn, _RATES, _rates(roc))
 
 
 def _det(roc: Roc) -> str:
     missed = 1 - roc.tpr
     x, y = decades("false matches", _decade(roc.fpr), 1), decades("missed matches", _decade(missed), 1)
     kept = (roc.fpr > 0) & (missed > 0)
+    if not kept.any():
+        return ""  # no threshold makes both errors
     says = [f"{_rate(f)} false, {_rate(m)} missed" for f, m in zip(roc.fpr[kept], missed[kept], strict=True)]
     marks = [] if roc.eer is None else [Mark(roc.eer, roc.eer, f"equal error rate {percent(roc.eer)}")]
     drawn = charts.line_chart(
         [Line(roc.fpr[kept], missed[kept], "--accent", says, marks)], x, y, "DET curve", diagonal=True
     )
     about = "Lower left is better; on the dashed line both errors are equally frequent."
-    return _chart("Detection error trade-off (DET)", about, drawn, "")
+    return _chart("Detection error trade-off (DET)", about, drawn, _RATES, _rates(roc))
 
 
 def _decade(rates: Floats) -> float:
@@ -418,84 +367,97 @@ def _rate(rate: float) -> str:
     return f"{100 * rate:.3g} %"
 
 
-def _rates_table(roc: Roc) -> str:
-    """About fifty points, evenly spread."""
+def _rates(roc: Roc) -> list[list[str]]:
+    """About fifty points, evenly spread over those given."""
     chosen = np.unique(np.linspace(0, len(roc.fpr) - 1, 50).round().astype(int))
-    rows = [[f"{roc.thresholds[i]:.4g}", _rate(roc.fpr[i]), _rate(roc.tpr[i]), _rate(1 - roc.tpr[i])] for i in chosen]
-    return charts.table(["distance up to", "false matches", "true matches", "missed matches"], rows)
+    return [[f"{roc.thresholds[i]:.4g}", *map(_rate, (roc.fpr[i], roc.tpr[i], 1 - roc.tpr[i]))] for i in chosen]
 
 
-def _thresholds(roc: Roc | None) -> str:
-    if roc is None or not roc.at:
+def _thresholds(roc: Roc) -> str:
+    """What a threshold costs."""
+    if not roc.at:
         return ""
-    rows = "".join(
-        f'<tr><th scope="row">{_rate(asked)}</th><td>{percent(tpr)}</td><td>{threshold:.4g}</td></tr>'
-        for asked, tpr, threshold in roc.at
+    lines = {
+        "true matches": [percent(tpr) for _, tpr, _ in roc.at],
+        "accept a distance up to": [f"{threshold:.4g}" for *_, threshold in roc.at],
+    }
+    head = "".join(f'<th scope="col">{_rate(asked)}</th>' for asked, *_ in roc.at)
+    body = "\n".join(
+        f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for name, cells in lines.items()
     )
-    return f"""<table class="plain"><caption>Where to put the threshold</caption>
-<thead><tr><th scope="col">false matches allowed</th><th scope="col">true matches</th>\
-<th scope="col">accept a distance up to</th></tr></thead>
-<tbody>{rows}</tbody></table>"""
+    return f"""<div class="scroll" tabindex="0"><table class="plain"><caption>Where to put the threshold</caption>
+<thead><tr><th scope="col">false matches allowed</th>{head}</tr></thead>
+<tbody>{body}</tbody></table></div>"""
 
 
-def _chart(heading: str, about: str, drawn: str, numbers: str) -> str:
+def _chart(heading: str, about: str, drawn: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A figure with the numbers it was drawn from."""
     return (
         f'<figure><figcaption><h3>{_text(heading)}</h3><p class="quiet">{_text(about)}</p></figcaption>\n'
-        f"{drawn}\n{numbers}</figure>\n"
+        f"{drawn}\n{charts.table(head, rows, 'Numbers', heading)}</figure>\n"
     )
 
 
-def _camera_tables(pairs: CameraPairs | None, protocol: str) -> str:
+def _camera_tables(pairs: CameraPairs | None, outcomes: Outcomes, query: Sequence[Crop]) -> str:
     if pairs is None or not pairs.queries.any():
         return ""
-    notes = [[f"{n:,}" if n else "no query has a match there" for n in row] for row in pairs.queries]
-    corner = r"from \ to"
-    tables = "".join(
-        f'<div class="scroll" tabindex="0">'
-        f"{charts.heat_map(pairs.query_cameras, pairs.gallery_cameras, values, notes, corner, name)}</div>"
-        for name, values in (("mAP, %", pairs.mean_ap), ("rank-1, %", pairs.rank1))
-    )
-    cells = [
-        (float(pairs.mean_ap[r, c]), f"{_text(a)} → {_text(b)}", int(pairs.queries[r, c]))
-        for r, a in enumerate(pairs.query_cameras)
-        for c, b in enumerate(pairs.gallery_cameras)
-        if pairs.queries[r, c]
+    camera = np.array([query[i].camera for i in outcomes.counted])
+    own = [camera == name for name in pairs.query_cameras]
+    counts = np.column_stack([pairs.queries, [np.count_nonzero(rows) for rows in own]])
+    notes = [[f"{n:,}" if n else "no query has a match there" for n in row] for row in counts]
+    tables = []
+    for name, values, each in (
+        ("mAP, %", pairs.mean_ap, outcomes.plain),
+        ("rank-1, %", pairs.rank1, outcomes.within[:, 0]),
+    ):
+        total = [each[rows].mean() if rows.any() else np.nan for rows in own]
+        columns, shares = [*pairs.gallery_cameras, "all"], np.column_stack([values, total])
+        drawn = charts.heat_map(pairs.query_cameras, columns, shares, notes, r"from \ to", name)
+        tables.append(f'<div class="scroll" tabindex="0">{drawn}</div>')
+    cells = np.argwhere(pairs.queries)
+    order = cells[np.argsort([pairs.mean_ap[r, c] for r, c in cells], kind="stable")]
+    extremes = [
+        f"{word}: <b>{_text(pairs.query_cameras[r])} → {_text(pairs.gallery_cameras[c])}</b>, "
+        f"mAP {percent(pairs.mean_ap[r, c])} ({pairs.queries[r, c]:,})."
+        for word, (r, c) in zip(("Hardest", "Easiest"), (order[0], order[-1]), strict=True)
     ]
-    extremes = ""
-    if len(cells) > 1:
-        (worst, where, n), (best, there, m) = min(cells), max(cells)
-        extremes = (
-            f" Hardest: camera <b>{where}</b>, mAP {percent(worst)} over {n:,} {'query' if n == 1 else 'queries'}; "
-            f"easiest: <b>{there}</b>, {percent(best)} over {m:,}."
-        )
-    return (
-        '<p class="note">Each row is one camera’s queries, each column a gallery of one camera alone; below each '
-        "figure how many queries it stands for. A small gallery is easier to search than a large one, so that most "
-        f"cells exceed the total.{extremes}</p>\n"
-        f'<div class="heats">{tables}</div>'
-    )
+    return f"""<p class="note">Each row is one camera’s queries; each column a gallery of one camera alone, the last \
+one the whole gallery, with more to confuse and more to find. Below each figure: how many queries it stands for. \
+{" ".join(extremes) if len(order) > 1 else ""}</p>
+<div class="heats" style="--columns: {len(pairs.gallery_cameras) + 2}">{"".join(tables)}</div>"""
 
 
 def _people(outcomes: Outcomes, query: Sequence[Crop], pictures: _Pictures) -> str:
-    _, row, person = np.unique(outcomes.people, return_index=True, return_inverse=True)
-    count = np.bincount(person)
-    mean = np.bincount(person, outcomes.plain) / count
-    right = np.bincount(person, outcomes.first == 0).astype(int)
-    latest = np.zeros(len(count), dtype=np.int64)
-    np.maximum.at(latest, person, outcomes.first)
+    people = _by_person(outcomes)
+    if len(people.rows) < 2:
+        return ""
     lines = []
-    for p in np.argsort(mean, kind="stable")[:WORST_PEOPLE]:
-        crop = query[outcomes.counted[row[p]]]
-        bar = f'<span class="track" aria-hidden="true"><span style="width: {100 * mean[p]:.1f}%"></span></span>'
-        lines.append(
-            f'<tr><th scope="row"><span class="who">{pictures.show(crop)}{_text(crop.pid or "")}</span></th>'
-            f"<td>{bar}{percent(mean[p])}</td><td>{right[p]:,} of {count[p]:,}</td><td>{latest[p] + 1:,}</td></tr>"
+    for p in np.argsort(people.mean, kind="stable")[:WORST_PEOPLE]:
+        rows = people.rows[p]
+        name = query[outcomes.counted[rows[0]]].pid or ""
+        bar = f'<span class="track" aria-hidden="true"><span style="width: {100 * people.mean[p]:.1f}%"></span></span>'
+        looks = "".join(
+            f'<span title="AP {percent(outcomes.plain[v])}, first match at rank {outcomes.first[v] + 1:,}">'
+            f"{pictures.show(query[outcomes.counted[v]])}</span>"
+            for v in rows[:WORST_LOOKS]
         )
-    return f"""<p class="note">The {len(lines)} people with the lowest mean average precision, of {len(count):,}.</p>
-<div class="scroll" tabindex="0"><table class="plain people">
-<thead><tr><th scope="col">person</th><th scope="col">mean AP</th><th scope="col">first answer right</th>\
-<th scope="col">latest first match, rank</th></tr></thead>
-<tbody>{"".join(lines)}</tbody></table></div>"""
+        lines.append(
+            f'<tr><th scope="row">{_text(name)}</th><td>{bar}{percent(people.mean[p])}</td>'
+            f"<td>{np.count_nonzero(outcomes.first[rows] == 0):,} of {len(rows):,}</td>"
+            f'<td>{outcomes.first[rows].max() + 1:,}</td><td class="looks">{looks}</td></tr>'
+        )
+    head = "".join(f'<th scope="col">{name}</th>' for name in _PEOPLE)
+    half = max(10, -(-len(lines) // 2))
+    tables = "\n".join(
+        f'<div class="scroll" tabindex="0"><table class="plain people"><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{''.join(lines[start : start + half])}</tbody></table></div>"
+        for start in range(0, len(lines), half)
+    )
+    shown = "All" if len(lines) == len(people.rows) else f"The {len(lines)} worst of"
+    return f"""<p class="note">{shown} {len(people.rows):,} people, by mean average precision. Beside it: how often \
+the first answer is right, the latest rank at which a query meets its first match, and the queries, worst first.</p>
+<div class="halves">{tables}</div>"""
 
 
 def _queries(
@@ -516,38 +478,27 @@ def _queries(
     below = min(0.0, float(nearest.distances[rows].min(initial=0)))  # of negated similarities, which Match refuses
     shifted = Ranking(nearest.ids[rows], nearest.distances[rows] - np.float32(below))
     cases = [
-        _case(number, query[i], matches, f"AP {percent(outcomes.plain[v])}", int(outcomes.first[v]) + 1, pictures)
+        _case(number, query[i], matches, outcomes, v, pictures)
         for number, (v, i, matches) in enumerate(zip(chosen, rows, shifted.matches(gallery), strict=True), 1)
     ]
-    shift = f" Distances are given above the lowest of them, {below:.3g}." if below else ""
+    shift = f" Distances are given above the lowest of them, {charts.tick(float(f'{below:.3g}'))}." if below else ""
     key = f"<span>{_sign('right')} same person as the query</span><span>{_sign('wrong')} someone else</span>"
-    return f"""<p class="note">The queries with the lowest average precision, at most one a person, and the nearest \
-rows of the gallery that the protocol counts.{shift}</p>
+    return f"""<p class="note">The queries with the lowest average precision, at most one a person. Beside each the \
+nearest rows of the gallery that the protocol counts, and the first match, however late it comes.{shift}</p>
 <p class="key">{key}<span>below each picture: distance from the query</span></p>
 {chr(10).join(cases)}"""
 
 
-def _case(number: int, query: Crop, matches: Sequence[Match], precision: str, first: int, pictures: _Pictures) -> str:
-    cards = "\n".join(_card(query, match, pictures) for match in matches)
-    return f"""<section id="q{number}" class="first-{_first(query, matches)}">
+def _case(number: int, query: Crop, matches: Sequence[Match], outcomes: Outcomes, v: int, pictures: _Pictures) -> str:
+    first = int(outcomes.first[v]) + 1
+    ranked = [replace(m, rank=first) if m.crop.pid == query.pid and m.rank < first else m for m in matches]
+    cards = "\n".join(_card(query, match, pictures) for match in ranked)
+    return f"""<section id="q{number}">
 <figure class="query" title="{_text(query.path)}">{pictures.show(query)}
 <figcaption><p class="quiet">Query {number}</p><h3>Person {_text(query.pid or "")}</h3>
-<p>{precision}</p><p>first match at rank <b>{first:,}</b></p>{_known(query)}</figcaption></figure>
+<p>AP <b>{percent(outcomes.plain[v])}</b></p><p>first match at rank <b>{first:,}</b></p>\
+{_known(query)}</figcaption></figure>
 <ol class="answers" tabindex="0">
 {cards}
 </ol>
 </section>"""
-
-
-def _blocks(distances: Distances, step: int = 256) -> Iterator[tuple[int, NDArray[np.floating]]]:
-    """The distances a few rows at a time, each with the first row's query."""
-    if isinstance(distances, np.ndarray):
-        yield from ((start, distances[start : start + step]) for start in range(0, len(distances), step))
-    else:
-        yield from ((rows.start, block) for rows, block in distances)
-
-
-def _cameras(crops: Sequence[Crop]) -> tuple[str, ...]:
-    """The names of cameras, the numbers in them in order."""
-    names = {c.camera for c in crops if c.camera is not None}
-    return tuple(sorted(names, key=lambda name: [p.zfill(9) if p.isdecimal() else p for p in re.split(r"(\d+)", name)]))

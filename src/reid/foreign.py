@@ -19,9 +19,9 @@ from typing import IO, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reid.breakdown import row_judge
 from reid.data import table
 from reid.errors import DataError, MissingExtra, ReidError, ShapeError
-from reid.evaluation import PROTOCOLS, Sets
 from reid.types import Crop, Embeddings, Ranking, Vectors
 
 Matrix = NDArray[np.floating[Any]]
@@ -144,12 +144,15 @@ class Coverage:
 def coverage(
     ranking: Ranking, query: Sequence[Crop], gallery: Sequence[Crop], protocol: str = "market1501"
 ) -> Coverage:
-    """How many of the matches that a protocol counts a ranking lists."""
-    sets, rule = Sets(query, gallery), PROTOCOLS[protocol].ignored
+    """How many of the matches that a protocol counts a ranking lists.
+
+    Raises:
+        DataError: the protocol is unknown.
+    """
+    _, judged = row_judge(query, gallery, protocol)
     matches, missing = 0, []
     for i, listed in enumerate(ranking.ids):
-        person = sets.person(i)
-        correct = person[~np.isin(person, np.concatenate([rule(sets, i), sets.itself(i)]))]
+        correct, _ = judged(i)
         matches += len(correct)
         missing.append(len(correct) - int(np.isin(correct, listed).sum()))
     return Coverage(matches, sum(missing), int(np.count_nonzero(missing)))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def highest(steps: list[Step], rate: Fraction) -> Step:
 
 def eer(steps: list[Step]) -> Fraction:
     """Where the straight line between two thresholds crosses FPR = FNMR."""
-    for (_, false, found), (_, next_false, next_found) in zip(steps, steps[1:], strict=False):
+    for (_, false, found), (_, next_false, next_found) in pairwise(steps):
         before, after = 1 - found - false, next_false - (1 - next_found)
         if after >= 0:
             return false + (next_false - false) * before / (before + after)

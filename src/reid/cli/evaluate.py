@@ -1,48 +1,133 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid.cli.common import Model, metrics, model_options, name_skipped, progress
+from reid.errors import DataError
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
-    from reid.types import Embeddings
+    from reid.evaluation import Distances
+    from reid.types import Crop, Embeddings, Report
 
 ABOUT = "measure how well a model ranks, by a named protocol"
 EXAMPLE = (
     "reid evaluate market1501:Market-1501/ --model run/best.onnx\n"
-    "  reid evaluate crops/ --hold-out 100\n"
-    "  reid evaluate query.npz gallery.npz --intervals --rerank"
+    "  reid evaluate crops/ --hold-out 100 --html report.html\n"
+    "  reid evaluate query.npz gallery.npz --intervals --rerank\n"
+    "  reid evaluate market1501:Market-1501/ --distances theirs.npy"
 )
 
 
 def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("source", help="a data set with queries and a gallery, labelled crops, or the queries alone")
     verb.add_argument("gallery", nargs="?", help="the gallery, where the first argument holds the queries alone")
-    verb.add_argument(
-        "--hold-out", type=int, metavar="PEOPLE", help="use only the last so many people, in sorted order"
-    )
-    verb.add_argument("--protocol", default="market1501", help="market1501 (default), cross-camera or diagonal")
+    verb.add_argument("--hold-out", type=int, metavar="PEOPLE", help="only the last so many people, in sorted order")
+    verb.add_argument("--protocol", default="market1501", help="market1501 (default), cuhk03, cross-camera or diagonal")
     verb.add_argument("--intervals", action="store_true", help="95 %% confidence intervals, by bootstrap over people")
     verb.add_argument("--rerank", action="store_true", help="re-rank with k-reciprocal neighbours (20, 6, 0.3)")
+    verb.add_argument("--html", type=Path, metavar="FILE", help="also write a page with curves, cameras, worst queries")
+    verb.add_argument(
+        "--distances", type=Path, metavar="FILE", help="somebody's (queries, gallery) matrix: .npy .npz .h5 .mat"
+    )
+    verb.add_argument("--array", metavar="NAME", help="which array of that file, where it has several")
+    verb.add_argument("--similarity", action="store_true", help="its numbers are similarities: higher is closer")
+    verb.add_argument(
+        "--ranking", type=Path, metavar="FILE", help="somebody's ranked lists instead: (queries, k) gallery rows from 0"
+    )
     model_options(verb)
 
 
 def run(args: argparse.Namespace) -> None:
-    from reid.evaluation import evaluate
+    from reid import evaluation
     from reid.rerank import KReciprocal
 
-    model = Model(args)
-    skipped: list[Skipped] = []
-    with progress("embedding", args) as step:
-        query, gallery = _sets(args, model, skipped, step)
-    name_skipped(skipped)
+    given = args.distances or args.ranking
+    if given and (args.rerank or args.model or (args.distances and args.ranking)):
+        raise DataError("give one of --distances, --ranking or --model; only embeddings can be re-ranked")
+    found: Callable[[], evaluation.Distances]
+    facts = [("Source", args.source)]
     settings = KReciprocal() if args.rerank else None
-    report = evaluate(query, gallery, args.protocol, intervals=args.intervals, reranking=settings)
-    print(report.to_json() if args.json else "\n".join(metrics(report, model.name(query))))
+    if given:
+        query, gallery = _crops(args)
+        found = _foreign(args, query, gallery, facts)
+    else:
+        model = Model(args)
+        skipped: list[Skipped] = []
+        with progress("embedding", args) as step:
+            queries, rows = _sets(args, model, skipped, step)
+        name_skipped(skipped)
+        query, gallery, found = queries.crops, rows.crops, evaluation.distances(queries, rows, settings)
+        facts.append(("Model", model.name(queries)))
+    sets = query, gallery, args.protocol
+    report = evaluation.evaluate_distances(found(), *sets, intervals=args.intervals or args.html is not None)
+    report = replace(report, reranking=str(settings)) if settings else report
+    if args.html:
+        _page(args, found, query, gallery, report, facts)
+    print(report.to_json() if args.json else "\n".join(metrics(report, facts[-1][1])))
+
+
+def _foreign(
+    args: argparse.Namespace, query: Sequence[Crop], gallery: Sequence[Crop], facts: list[tuple[str, str]]
+) -> Callable[[], Distances]:
+    """Distances from somebody's matrix or ranked lists; a fresh pass over them on each call."""
+    from reid import foreign
+
+    if args.distances:
+        matrix = foreign.read_matrix(args.distances, args.array, args.similarity)
+        facts.append(("Distances", str(args.distances)))
+        return lambda: matrix
+    ranking = foreign.read_ranking(args.ranking, len(query), len(gallery), args.array)
+    said = str(foreign.coverage(ranking, query, gallery, args.protocol))
+    facts += [("Ranked lists", said), ("Lists", str(args.ranking))]
+    print(said, file=sys.stderr)
+    return lambda: foreign.ranking_blocks(ranking, len(gallery))
+
+
+def _page(
+    args: argparse.Namespace,
+    found: Callable[[], Distances],
+    query: Sequence[Crop],
+    gallery: Sequence[Crop],
+    report: Report,
+    facts: list[tuple[str, str]],
+) -> None:
+    """Curves, histograms, cameras, people and queries that went worst, as one HTML file."""
+    from reid import breakdown, evaluation, roc
+    from reid.disk import replacing
+    from reid.evaluation_page import Details, Roc, page
+
+    sets = query, gallery, args.protocol
+    curve = None
+    if not args.ranking:  # a place in a list is no distance
+        v = roc.verification(found(), *sets)
+        about = f"{v.positives:,} pairs of one person, {v.negatives:,} pairs of two; each person weighs the same."
+        points = [(p.asked, p.tpr, p.threshold) for p in v.at if p.fpr]
+        curve = Roc(v.fpr, v.tpr, v.thresholds, v.eer, v.eer_threshold, points, about)
+    details = Details(
+        breakdown.camera_pairs(found(), *sets),
+        curve,
+        breakdown.spread(found(), *sets),
+        breakdown.nearest(found(), *sets),
+    )
+    text = page("How well does it rank?", report, evaluation.outcomes(found(), *sets), query, gallery, facts, details)
+    with replacing(args.html) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _crops(args: argparse.Namespace) -> tuple[Sequence[Crop], Sequence[Crop]]:
+    """The queries and the gallery that foreign results are about, in the order that reid reads them."""
+    from reid import data
+    from reid.evaluation import query_and_gallery
+
+    if args.gallery:
+        return data.read(args.source), data.read(args.gallery)
+    return query_and_gallery(data.read(args.source), args.hold_out)
 
 
 def _sets(

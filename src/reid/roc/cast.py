@@ -68,7 +68,7 @@ def few_rows(distances: Distances, query: Sequence[Crop], gallery: Sequence[Crop
     """The distances in blocks of about VALUES: the first row's query, and (q, G) float32.
 
     Raises:
-        ShapeError: they do not fit the crops, a query comes twice or not at all, or one is not a number.
+        ShapeError: they do not fit the crops, a query comes twice or not at all, or one is not a number or −∞.
     """
     if isinstance(distances, np.ndarray):
         distances = [(slice(0, len(query)), distances)]
@@ -84,9 +84,11 @@ def few_rows(distances: Distances, query: Sequence[Crop], gallery: Sequence[Crop
         seen[first:last] = True
         for start in range(first, last, step):
             part = np.ascontiguousarray(block[start - first : start - first + step], dtype=np.float32)
-            if np.isnan(part.max(initial=0)):
-                bad = start + int(np.isnan(part).any(axis=1).argmax())
-                raise ShapeError(f"a distance of query {bad} ({query[bad].path}) is not a number; compute it again")
+            if not part.min(initial=0) > -np.inf:
+                bad = start + int((~(part > -np.inf)).any(axis=1).argmax())
+                raise ShapeError(
+                    f"a distance of query {bad} ({query[bad].path}) is not a number or −∞; compute it again"
+                )
             yield start, part
     if not seen.all():
         raise ShapeError(f"{(~seen).sum()} of {len(query)} queries have no distances; give those of all")

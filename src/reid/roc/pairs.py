@@ -87,7 +87,7 @@ def verification(
     rates: Sequence[float] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5),
     intervals: bool = False,
 ) -> Verification:
-    """Measure verification on all pairs of a query and a gallery row that count; their number takes no memory.
+    """Measure verification on all pairs that count, in memory that does not grow with their number.
 
     By "person", a positive pair of person p weighs 1 / (positive pairs of p), so TPR is the mean over people; a
     negative pair of a and b weighs 1 / (queries of a × gallery rows of b), so FPR is the mean over ordered pairs of
@@ -96,9 +96,10 @@ def verification(
 
     Intervals draw people with replacement, distractors apart, 500 times. A negative pair enters with the product of how
     often its two people were drawn, a positive one with how often its person was (the vertex bootstrap of Fogliato,
-    Patil and Perona 2024). The 131,072 nearest negative pairs all enter; a random sample of about 262,144 stands for
-    the others, and for the positive ones where there are more, and the interval is moved by as much as the sample's own
-    figure is off. With fewer pairs nothing is approximate.
+    Patil and Perona 2024). That is exact for the 65,536 nearest negative pairs; the others enter in up to 512 ranges of
+    distance and, with more than 256 people, to first order: how often one was drawn plus how often the other, less one.
+    Of more than 262,144 positive pairs a random sample of that size enters. The interval is moved by what all this
+    changes in the figure itself.
 
     Args:
         distances: a (Q, G) matrix, or its rows in blocks as `distance.blocks` yields them; taken as float32.
@@ -130,6 +131,7 @@ class _Tally:
         self.negatives = 0
         self._cast, self._sample = cast, sample
         self._positive, self._negative = np.zeros(curve.LEVELS), np.zeros(curve.LEVELS)
+        self._lowest, self._highest = curve.LEVELS, 0
         self._query, self._gallery = cast.even(cast.query), cast.even(cast.gallery)
         pairs = np.bincount(np.maximum(cast.query, 0), cast.right)[cast.query]
         self._right = 1 / np.maximum(pairs, 1) if cast.weighting == "person" else np.ones(len(cast.query))
@@ -143,6 +145,7 @@ class _Tally:
             found.append(right)
         self.negatives += int(np.count_nonzero(weights))
         levels = curve.levels(block)
+        self._lowest, self._highest = min(self._lowest, int(levels.min())), max(self._highest, int(levels.max()))
         np.add.at(self._negative, levels.ravel(), weights.ravel())
         row, column = np.repeat(np.arange(len(block)), [len(right) for right in found]), np.concatenate(found)
         right_levels, right_weights = levels[row, column], self._right[first + row]
@@ -152,14 +155,15 @@ class _Tally:
             self._sample.add_negative(levels, weights, first)
 
     def measure(self, protocol: str, rates: Sequence[float]) -> Verification:
-        level = np.union1d(np.flatnonzero(self._positive), np.flatnonzero(self._negative))
+        seen = slice(self._lowest, self._highest + 1)
+        level = self._lowest + np.flatnonzero(self._positive[seen] + self._negative[seen])
         positive, negative = self._positive[level], self._negative[level]
         thresholds = curve.distances(np.append(level[0] - 1, level))
         fpr, tpr = curve.rising(negative), curve.rising(positive)
         figures, places = curve.figures(fpr, tpr, rates)
         at = np.stack([thresholds, fpr, tpr], axis=1)[places[1:]]
         shown = curve.thin(fpr, 1 - tpr)
-        bounds = self._sample.intervals(self._negative, rates, figures) if self._sample else ()
+        bounds = self._sample.intervals(rates, figures) if self._sample else ()
         return Verification(
             protocol=protocol,
             weighting=self._cast.weighting,
