@@ -142,6 +142,8 @@ def test_evaluate_from_a_file_of_embeddings(run: Run, street: Path, model: Path,
     _, from_pictures, _ = run("evaluate", street, "--model", model, "--protocol", "cross-camera", "--json")
     _, from_file, _ = run("evaluate", tmp_path / "street.npz", "--protocol", "cross-camera", "--json")
     assert from_pictures == from_file
+    _, out, _ = run("evaluate", tmp_path / "street.npz", "--pairs")
+    assert all(name in out for name in ("EER", "TPR@FPR=0.01", "FNIR@FPIR=0.1"))
     _, out, _ = run("evaluate", tmp_path / "street.npz", "--rerank")
     assert "re-ranked with k-reciprocal encoding (k1 = 20, k2 = 6, λ = 0.3; queries see each other)" in out
 

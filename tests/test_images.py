@@ -157,6 +157,7 @@ def test_walk_follows_links_but_not_in_circles(tmp_path: Path) -> None:
     (tmp_path / "crops" / "1").mkdir(parents=True)
     (tmp_path / "crops" / "2").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "crops" / "1" / "up").symlink_to(tmp_path / "crops")
+    (tmp_path / "crops" / "3").symlink_to(tmp_path / "elsewhere")
     assert [str(p.relative_to(tmp_path)) for p in images.walk(tmp_path / "crops")] == ["crops/2/a.jpg"]
 
 

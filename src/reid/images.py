@@ -40,15 +40,16 @@ def is_image(path: str | os.PathLike[str]) -> bool:
 def walk(root: str | os.PathLike[str]) -> Iterator[Path]:
     """Every picture below a folder, in sorted order, hidden files and folders left out.
 
-    Linked folders are followed, but none is entered from within itself.
+    Linked folders are followed, but each folder is entered once, whatever leads to it.
     """
+    entered: set[str] = set()
     for folder, below, files in os.walk(root, followlinks=True):
-        above = os.path.realpath(folder) + os.sep
-        below[:] = sorted(
-            name
-            for name in below
-            if not name.startswith(".") and not above.startswith(os.path.realpath(os.path.join(folder, name)) + os.sep)
-        )
+        here = os.path.realpath(folder)
+        if here in entered:
+            below.clear()
+            continue
+        entered.add(here)
+        below[:] = sorted(name for name in below if not name.startswith("."))
         for name in sorted(files):
             if is_image(name) and not name.startswith("."):
                 yield Path(folder, name)

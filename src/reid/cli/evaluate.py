@@ -31,6 +31,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--protocol", default="market1501", help="market1501 (default), cuhk03, cross-camera or diagonal")
     verb.add_argument("--intervals", action="store_true", help="95 %% confidence intervals, by bootstrap over people")
     verb.add_argument("--rerank", action="store_true", help="re-rank with k-reciprocal neighbours (20, 6, 0.3)")
+    verb.add_argument("--pairs", action="store_true", help="also verification (EER, TPR at FPR) and open-set figures")
     verb.add_argument("--html", type=Path, metavar="FILE", help="also write a page with curves, cameras, worst queries")
     verb.add_argument(
         "--distances", type=Path, metavar="FILE", help="somebody's (queries, gallery) matrix: .npy .npz .h5 .mat"
@@ -44,7 +45,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from reid import evaluation
+    from reid import evaluation, roc
     from reid.rerank import KReciprocal
 
     given = args.distances or args.ranking
@@ -67,6 +68,11 @@ def run(args: argparse.Namespace) -> None:
     sets = query, gallery, args.protocol
     report = evaluation.evaluate_distances(found(), *sets, intervals=args.intervals or args.html is not None)
     report = replace(report, reranking=str(settings)) if settings else report
+    if args.pairs:
+        verified = roc.verification(found(), *sets, intervals=args.intervals)
+        opened = {f"FNIR@FPIR={a.asked:g}": a.fnir for a in roc.open_set(found(), *sets).at}
+        figures = {**report.metrics, **verified.table(), **opened}
+        report = replace(report, metrics=figures, intervals={**report.intervals, **verified.intervals})
     if args.html:
         _page(args, found, query, gallery, report, facts)
     print(report.to_json() if args.json else "\n".join(metrics(report, facts[-1][1])))
