@@ -32,6 +32,7 @@ _FIGURES = {
     "mAP": ("mAP", "mean average precision, plain"),
     "mAP-trapezoid": ("mAP, trapezoid", "as Market-1501’s own code has it"),
     "mINP": ("mINP", "how early the last match comes"),
+    "EER": ("equal error rate", "both kinds of mistake are this frequent"),
 }
 _RATES = ("distance up to", "false matches", "true matches", "missed matches")
 _PEOPLE = ("person", "mean AP", "first right", "latest at", "queries")
@@ -129,12 +130,27 @@ def _summary(report: Report) -> str:
     return _text(f"{', '.join(best)}{again}: {counted}.")
 
 
+def _figure(name: str) -> tuple[str, str]:
+    """The heading and the meaning of a figure whose name holds a number.
+
+    >>> _figure("TPR@FPR=0.001")
+    ('TPR at 0.1 %', 'pairs of one person accepted, when 0.1 % of others are')
+    """
+    kind, _, number = name.replace("rank-", "rank=").partition("=")
+    if kind == "rank":
+        return name, "first answer right" if number == "1" else f"a right answer among the first {number}"
+    share = f"{100 * float(number):g} %" if number else ""
+    if kind == "TPR@FPR":
+        return f"TPR at {share}", f"pairs of one person accepted, when {share} of others are"
+    if kind == "FNIR@FPIR":
+        return f"FNIR at {share}", f"known people missed, when {share} of strangers raise an alarm"
+    return name, ""
+
+
 def _figures(report: Report) -> str:
     tiles = []
     for name, value in report.metrics.items():
-        rank = name.removeprefix("rank-")
-        about = "first answer right" if rank == "1" else f"a right answer among the first {rank}"
-        heading, about = _FIGURES.get(name, (name, about))
+        heading, about = _FIGURES.get(name) or _figure(name)
         low, high = report.intervals.get(name, (None, None))
         spread = ""
         if low is not None and high is not None:
