@@ -36,6 +36,12 @@ def test_every_format_comes_back_without_loss(suffix: str, rows: list[Crop], see
     assert files.is_embeddings(tmp_path / f"e{suffix}")
 
 
+def test_line_ends_inside_a_cell_survive_a_csv(tmp_path: Path) -> None:
+    made = Embeddings(np.zeros((2, 2), np.float32), (Crop("a\rb", "c\nd"), Crop('e\r\n"f"', "g,h")), "m")
+    files.save(made, tmp_path / "e.csv")
+    assert files.load(tmp_path / "e.csv") == made
+
+
 def test_the_classic_line_gives_back_the_same_numbers() -> None:
     vector = np.random.default_rng(0).normal(size=128).astype(np.float32)
     name, *values = files.classic_line("a/b.jpg", vector).split(",")

@@ -75,11 +75,15 @@ def _digits(vector: Vectors) -> str:
 
 def _write_csv(embeddings: Embeddings, path: Path) -> None:
     with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as out:
-        rows = csv.writer(out, lineterminator="\n")
+        rows, quoted = csv.writer(out, lineterminator="\n"), csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
         rows.writerow([*COLUMNS, "model", *_names(embeddings.vectors.shape[1])])
         for crop, vector in zip(embeddings.crops, embeddings.vectors, strict=True):
             cells = _cells(crop).values()
-            rows.writerow([*("" if c is None else c for c in cells), embeddings.model, *_digits(vector).split(",")])
+            known = ["" if c is None else c for c in (*cells, embeddings.model)]
+            lone_return = any(
+                "\r" in str(cell) for cell in known
+            )  # the writer quotes a line feed, but not a lone return
+            (quoted if lone_return else rows).writerow([*known, *_digits(vector).split(",")])
 
 
 def _read_csv(path: Path) -> Embeddings:
