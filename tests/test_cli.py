@@ -230,3 +230,40 @@ def test_a_query_that_cannot_be_read_is_named(run: Run, street: Path, model: Pat
     assert code == 2
     assert "q.jpg is empty" in err
     assert err.splitlines()[-1].startswith("reid search: none of the pictures of the query")
+
+
+def test_nothing_is_written_but_the_cache_and_nobody_is_told(street: Path, model: Path, tmp_path: Path) -> None:
+    """ONNX Runtime would leave an identity in the cache folder and report to its makers."""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PATH": ""}
+    command = [sys.executable, "-m", "reid", "search", str(pictures(street)[0]), str(street), "--model", str(model)]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert {p.relative_to(home).parts[:2] for p in home.rglob("*") if p.is_file()} == {("cache", "reid")}
+
+
+def test_a_missing_extra_names_its_pip_command(run: Run, street: Path, tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from reid.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "train", str(street), "-o", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "reid train: reid train needs an optional dependency that is not installed: pip install 'reid[train]'\n"
+    )
+
+
+def test_what_would_be_lost_is_kept(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    out, photo = tmp_path / "e.npz", tmp_path / "photo.jpg"
+    photo.write_bytes(pictures(street)[0].read_bytes())
+    run("embed", street, "-o", out, "--model", model)
+    code, _, err = run("embed", photo, "-o", out, "--model", model)
+    assert (code, "not asked for now" in err) == (2, True)
+    before = photo.read_bytes()
+    for command in (
+        ("search", photo, street, "--html", photo),
+        ("show", street, "--write-split", "people", "-o", photo),
+    ):
+        assert run(*command)[0] == 2
+    code, _, err = run("demo", "-o", tmp_path)
+    assert (code, "holds other files" in err) == (2, True)
+    assert photo.read_bytes() == before

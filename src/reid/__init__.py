@@ -56,7 +56,14 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'reid' has no attribute {name!r}")
-    value = getattr(import_module(f"reid.{_HOME[name]}"), name)
+    try:
+        value = getattr(import_module(f"reid.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        from reid.errors import EXTRAS, MissingExtra
+
+        if error.name not in EXTRAS:
+            raise
+        raise MissingExtra(f"reid.{name}", EXTRAS[error.name]) from None
     globals()[name] = value
     return value
 

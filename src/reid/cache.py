@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
+from reid.errors import DataError
 from reid.types import Vectors
 
 
@@ -31,9 +32,15 @@ class Cache:
 
     def __init__(self, fingerprint: str, where: Path | None = None):
         where = where or folder()
-        where.mkdir(parents=True, exist_ok=True)
+        try:
+            where.mkdir(parents=True, exist_ok=True)
+            self._open(where / f"{fingerprint}.db")
+        except (OSError, sqlite3.Error) as error:
+            raise DataError(f"the cache in {where} cannot be used ({error}); search with --no-cache") from None
+
+    def _open(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(where / f"{fingerprint}.db", timeout=30, check_same_thread=False)
+        self._connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=OFF")  # a lost cache costs time only
         self._connection.execute("CREATE TABLE IF NOT EXISTS seen (digest BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")

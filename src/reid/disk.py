@@ -18,5 +18,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         partial.replace(target)
+    except OSError as error:
+        if error.filename == str(partial):
+            error.filename = str(target)
+        raise
     finally:
         partial.unlink(missing_ok=True)

@@ -217,14 +217,14 @@ def _verdict(found: Diagnosis, testable: int) -> str:
     persons = sum(found.people.values())
     kinds = {finding.kind for finding in found.findings}
     if not people:
-        text = f"{many(found.crops, 'picture')}, nobody named. They can be embedded, searched and clustered; "
+        text = f"{many(found.crops, 'picture')}, nobody named. They can be embedded and searched; "
         return text + "training and evaluation need names."
     seen_by = f" by {many(len(found.cameras), 'camera')}" if found.cameras else ", cameras unknown"
     text = f"{many(persons, 'crop')} of {many(people, 'person', 'people')}{seen_by}."
     pairs = sum(count > 1 for count in found.people.values())
     if people < 2 or not pairs:
         lack = "one person only" if people < 2 else "no person in more than one crop"
-        return f"{text} With {lack} they can be enrolled and searched, but not trained on or evaluated."
+        return f"{text} With {lack} they can be searched, but not trained on or evaluated."
     text += " Good to train on" if people >= FEW else " Enough to try training on"
     if "query" not in found.splits and (not testable or kinds & {"no-cameras", "one-camera"}):
         text += "; matches across cameras cannot be evaluated"

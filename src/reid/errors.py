@@ -26,6 +26,18 @@ class ShapeError(ReidError, ValueError):
     """Arrays whose shape, type or content does not fit; also a ValueError."""
 
 
+EXTRAS = {
+    "torch": "train",
+    "lightning_fabric": "train",
+    "safetensors": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "pyarrow": "parquet",
+    "h5py": "hdf5",
+}
+"""Packages that reid can do without, and the extra that brings each."""
+
+
 class MissingExtra(ReidError, ImportError):
     """A part of the toolkit whose optional dependency is not installed; also an ImportError."""
 

@@ -293,6 +293,8 @@ def hold_out(crops: Sequence[Crop], people: int) -> tuple[list[Crop], list[Crop]
     """
     named = [c for c in crops if c.pid is not None and c.role == "person"]
     everyone = sorted({c.pid for c in named if c.pid is not None})
+    if not 0 <= people <= len(everyone):
+        raise DataError(f"{people} people are to be held out of {len(everyone)}; hold out 1 to {len(everyone)}")
     held = set(everyone[-people:] if people else ())
     train = [c for c in named if c.pid not in held]
     query: list[Crop] = []

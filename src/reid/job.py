@@ -42,12 +42,13 @@ def embed_to_file(
         The crops that could not be read, and why. They have no row.
 
     Raises:
-        DataError: an unfinished job for other crops or another model lies beside the target.
+        DataError: an unfinished job for other crops or another model lies beside the target, or the target holds
+            embeddings of another model, or of crops that would be lost.
     """
     out = Path(target)
     files.check_suffix(out)
     journal = _Journal(out, embedder, crops)
-    known = _unchanged(out, embedder.fingerprint)
+    known = _unchanged(out, embedder.fingerprint, crops)
     with journal:
         progress(journal.done)
         todo = crops[journal.done :]
@@ -78,13 +79,17 @@ def _run(crops: Sequence[Crop], start: int, alike: Callable[[Crop], bool], most:
     return crops[start:end]
 
 
-def _unchanged(path: Path, model: str) -> dict[str, Any]:
+def _unchanged(path: Path, model: str, crops: Sequence[Crop]) -> dict[str, Any]:
     """Vectors by path of an earlier output's rows whose files are older than that output."""
     if not path.exists():
         return {}
     before, written = files.load(path), path.stat().st_mtime
     if before.model != model:
         raise DataError(f"{path} holds embeddings of another model; give a new name, or remove it first")
+    wanted = {crop.path for crop in crops}
+    lost = sum(crop.path not in wanted for crop in before.crops)
+    if lost:
+        raise DataError(f"{path} holds {lost} crops that are not asked for now; give a new name, or remove it first")
     return {
         crop.path: vector
         for crop, vector in zip(before.crops, before.vectors, strict=True)

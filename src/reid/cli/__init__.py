@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from reid import __version__
 from reid.cli import demo, embed, evaluate, export, search, show, train
-from reid.errors import ReidError
+from reid.errors import EXTRAS, MissingExtra, ReidError
 
 VERBS = {
     "show": show,
@@ -56,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except ReidError as error:
         print(f"reid {args.verb}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        print(f"reid {args.verb}: {MissingExtra(f'reid {args.verb}', EXTRAS[error.name])}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

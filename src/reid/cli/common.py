@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,16 @@ def model_options(verb: argparse.ArgumentParser) -> None:
     """--model and --views."""
     verb.add_argument("--model", help="an ONNX file, or the name of a model that comes with reid")
     verb.add_argument("--views", help="test-time views: plain, mirror or ten")
+
+
+def page(name: str) -> Path:
+    """The name of a page to write, refused where it looks like another file or its folder is not there."""
+    path = Path(name)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise argparse.ArgumentTypeError(f"{name} does not end in .html, and might be a file of yours")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"the folder {path.parent} does not exist")
+    return path
 
 
 class Model:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from reid.cli.common import Model, metrics, model_options, progress
 from reid.cli.search import table, write_sheet
+from reid.errors import DataError
 
 ABOUT = "draw a little street, search it, and write a page"
 EXAMPLE = "reid demo -o demo/"
@@ -22,6 +23,10 @@ def run(args: argparse.Namespace) -> None:
     from reid import matcher, street
     from reid.evaluation import evaluate, query_and_gallery
 
+    if args.k < 1:
+        raise DataError(f"k is {args.k}; ask for at least 1 answer")
+    if args.output.exists() and any(args.output.iterdir()) and not (args.output / "sheet.html").exists():
+        raise DataError(f"{args.output} holds other files; give a new folder to draw into")
     crops = street.draw_street(args.output, people=args.people, seed=args.seed)
     model = Model(args)
     with progress("embedding", args, len(crops)) as step:

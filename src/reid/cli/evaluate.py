@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, metrics, model_options, name_skipped, progress
+from reid.cli.common import Model, metrics, model_options, name_skipped, page, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--intervals", action="store_true", help="95 %% confidence intervals, by bootstrap over people")
     verb.add_argument("--rerank", action="store_true", help="re-rank with k-reciprocal neighbours (20, 6, 0.3)")
     verb.add_argument("--pairs", action="store_true", help="also verification (EER, TPR at FPR) and open-set figures")
-    verb.add_argument("--html", type=Path, metavar="FILE", help="also write a page with curves, cameras, worst queries")
+    verb.add_argument("--html", type=page, metavar="FILE", help="also write a page with curves, cameras, worst queries")
     verb.add_argument(
         "--distances", type=Path, metavar="FILE", help="somebody's (queries, gallery) matrix: .npy .npz .h5 .mat"
     )
@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> None:
     sets = query, gallery, args.protocol
     report = evaluation.evaluate_distances(found(), *sets, intervals=args.intervals or args.html is not None)
     report = replace(report, reranking=str(settings)) if settings else report
+    if not any(crop.camera for crop in query):
+        print("no camera is known, so matches within one camera count, which are far easier to find", file=sys.stderr)
     if args.pairs:
         verified = roc.verification(found(), *sets, intervals=args.intervals)
         opened = {f"FNIR@FPIR={a.asked:g}": a.fnir for a in roc.open_set(found(), *sets).at}
@@ -104,9 +106,9 @@ def _page(
     facts: list[tuple[str, str]],
 ) -> None:
     """Curves, histograms, cameras, people and queries that went worst, as one HTML file."""
-    from reid import breakdown, evaluation, roc
+    from reid import breakdown, evaluation, evaluation_page, roc
     from reid.disk import replacing
-    from reid.evaluation_page import Details, Roc, page
+    from reid.evaluation_page import Details, Roc
 
     sets = query, gallery, args.protocol
     curve = None
@@ -121,7 +123,9 @@ def _page(
         breakdown.spread(found(), *sets),
         breakdown.nearest(found(), *sets),
     )
-    text = page("How well does it rank?", report, evaluation.outcomes(found(), *sets), query, gallery, facts, details)
+    text = evaluation_page.page(
+        "How well does it rank?", report, evaluation.outcomes(found(), *sets), query, gallery, facts, details
+    )
     with replacing(args.html) as partial:
         partial.write_text(text, encoding="utf-8")
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, model_options, name_skipped, progress
+from reid.cli.common import Model, model_options, name_skipped, page, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--camera", action="append", help="only this camera; may be given several times")
     verb.add_argument("--after", type=float, metavar="SECONDS", help="only crops taken at this time or later")
     verb.add_argument("--before", type=float, metavar="SECONDS", help="only crops taken at this time or earlier")
-    verb.add_argument("--html", type=Path, metavar="FILE", help="also write a page with the pictures")
+    verb.add_argument("--html", type=page, metavar="FILE", help="also write a page with the pictures")
     verb.add_argument("--no-cache", action="store_true", help="neither use nor keep embeddings in the cache folder")
     model_options(verb)
 
@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> None:
     model = Model(args, cached=not args.no_cache)
     skipped: list[Skipped] = []
     with progress("embedding", args) as step:
-        gallery = matcher.gather(args.gallery, model, skipped.append, step)
         query = matcher.gather(args.query if len(args.query) > 1 else args.query[0], model, skipped.append, step)
+        gallery = matcher.gather(args.gallery, model, skipped.append, step)
     name_skipped(skipped)
     for what, found in (("query", query), ("gallery", gallery)):
         if not len(found):

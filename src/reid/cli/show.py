@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from reid.cli.common import progress
+from reid.errors import DataError
 
 ABOUT = "say what is in a folder of crops, and what is wrong with it"
 EXAMPLE = "reid show crops/\n  reid show crops/ --write-split people -o splits.csv"
@@ -25,6 +26,8 @@ def add(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from reid import data, doctor
 
+    if args.write_split and args.output.suffix.lower() != ".csv":
+        raise DataError(f"{args.output} does not end in .csv; a split is written as a CSV")
     with progress("reading", args) as step:
         seen = 0
 

@@ -111,7 +111,6 @@ def nobody(crops: Sequence[Crop], source: str) -> Finding | None:
         commands=(
             f"reid search photo.jpg {source}",
             f"reid embed {source} -o crops.npz",
-            "reid cluster crops.npz",
         ),
     )
 

@@ -12,7 +12,7 @@ from reid.errors import DataError, ImageError
 from reid.types import Crop
 
 FOLDERS, NAMES = 20, 100
-ENOUGH = 0.95
+ENOUGH = 0.6
 
 
 def pictures(source: Path) -> Iterator[Path]:
@@ -35,7 +35,7 @@ def _opens(path: Path) -> bool:
 
 
 def typical(folder: Path, pattern: re.Pattern[str], one_folder: bool = False) -> str | None:
-    """The first of some names below the folder, where at least 95 % of them fit the pattern, else None.
+    """The first of some names below the folder, where most (60 %) of them fit the pattern, else None.
 
     With `one_folder` they must lie directly in it and name several people in the pattern's first group, as short
     patterns fit other people's names by chance.
