@@ -69,7 +69,7 @@ def _or_none(name: str) -> str:
     return "" if name == "path" else " or None"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Embeddings:
     """Vectors, the crops they were computed from, and the model that made them.
 
@@ -113,6 +113,9 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.crops)
+
+    def __repr__(self) -> str:
+        return f"Embeddings({len(self):,} crops, {self.vectors.shape[1]} values each, model {self.model})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Embeddings):

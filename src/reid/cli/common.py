@@ -85,7 +85,8 @@ def metrics(report: Report, model: str) -> Iterator[str]:
     if report.reranking:
         yield f"re-ranked with {report.reranking}"
     if report.skipped:
-        yield f"{report.skipped:,} queries have no valid match in the gallery and are left out of every figure"
+        which = "1 query has" if report.skipped == 1 else f"{report.skipped:,} queries have"
+        yield f"{which} no valid match in the gallery and enter no figure"
     names = {"mAP": f"mAP ({report.average_precision})", "mAP-trapezoid": "mAP (trapezoid)"}
     for name, value in report.metrics.items():
         low, high = report.intervals.get(name, (None, None))
