@@ -70,6 +70,8 @@ def export_onnx(
         )
     assert program is not None
     model = program.model_proto
+    for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info):
+        del part.metadata_props[:]  # where on this machine each line of code lies
     facts = {k: v for k, v in header.items() if k != "preprocess"}
     about = {"preprocess": {"height": inside.height, "width": inside.width, "inside": True}, **facts, **(card or {})}
     onnx.helper.set_model_props(model, {METADATA: json.dumps(about)})

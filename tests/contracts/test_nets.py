@@ -69,6 +69,7 @@ def test_weights_to_file_to_onnx_and_back(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(again(batch(3)).embedding, net.eval()(batch(3)).embedding)
     export_onnx(tmp_path / "w.safetensors", tmp_path / "w.onnx", {"licence": "research use"})
+    assert b".py" not in (tmp_path / "w.onnx").read_bytes(), "the file names source code of this machine"
     embedder = Embedder(tmp_path / "w.onnx", threads=1)
     assert embedder.card["licence"] == "research use"
     assert asdict(embedder.preprocess)["inside"]
