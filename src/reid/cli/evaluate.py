@@ -45,15 +45,18 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from reid import evaluation, roc
-    from reid.rerank import KReciprocal
+    from reid import evaluation
 
     given = args.distances or args.ranking
     if given and (args.rerank or args.model or (args.distances and args.ranking)):
         raise DataError("give one of --distances, --ranking or --model; only embeddings can be re-ranked")
     found: Callable[[], evaluation.Distances]
     facts = [("Source", args.source)]
-    settings = KReciprocal() if args.rerank else None
+    settings = None
+    if args.rerank:
+        from reid.rerank import KReciprocal
+
+        settings = KReciprocal()
     if given:
         query, gallery = _crops(args)
         found = _foreign(args, query, gallery, facts)
@@ -71,6 +74,8 @@ def run(args: argparse.Namespace) -> None:
     if not any(crop.camera for crop in query):
         print("no camera is known, so matches within one camera count, which are far easier to find", file=sys.stderr)
     if args.pairs:
+        from reid import roc
+
         verified = roc.verification(found(), *sets, intervals=args.intervals)
         opened = {f"FNIR@FPIR={a.asked:g}": a.fnir for a in roc.open_set(found(), *sets).at}
         figures = {**report.metrics, **verified.table(), **opened}
