@@ -21,8 +21,9 @@ ROOMS: list[set[str]] = [
     {"data", "distance", "metrics", "files", "street"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"losses", "sampler", "augment", "nets"},
-    {"checkpoint", "embed", "evaluation_page"},
-    {"training", "export", "job", "matcher"},
+    {"checkpoint", "embed", "evaluation_page", "feed", "runs"},
+    {"validation", "export", "job", "matcher"},
+    {"training"},
     {"cli"},
     {"__main__"},
 ]
@@ -107,7 +108,7 @@ def test_the_core_needs_no_torch() -> None:
     assert run(code) == "False\n"
 
 
-TORCH = {"nets", "losses", "augment", "checkpoint", "training", "export"}
+TORCH = {"nets", "losses", "augment", "feed", "runs", "validation", "checkpoint", "training", "export"}
 
 
 def test_no_room_is_called_utils() -> None:
@@ -118,4 +119,9 @@ def test_nothing_is_unpickled() -> None:
     for path in FILES:
         text = path.read_text()
         for word in ("import pickle", "torch.load(", "allow_pickle=True", "eval(", "exec("):
-            assert word not in text.replace(".eval()", ""), f"{path.name} uses {word}"
+            assert word not in _allowed(text), f"{path.name} uses {word}"
+
+
+def _allowed(text: str) -> str:
+    """What may stay: switching a net's mode, and PyTorch's reader that admits tensors and plain containers only."""
+    return text.replace(".eval()", "").replace('torch.load(path, map_location="cpu", weights_only=True)', "")

@@ -13,15 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
-from reid import augment, checkpoint
-from reid.errors import DataError
-from reid.recipes import RECIPES, Loss, Stage, TrainConfig
-from reid.sampler import PKSampler
+from reid import checkpoint
+from reid.errors import DataError, ModelError, Stopped
+from reid.feed import Feed, readable
+from reid.nets import NETS, Features, build
+from reid.recipes import RECIPES, Augment, Loss, Stage, TrainConfig
+from reid.runs import ABOUT, BEST, LAST, LOG
 from reid.street import draw_street
-from reid.training import BEST, LAST, learning_rate, normalise, train
+from reid.training import schedule, train
 from reid.types import Crop
+from reid.validation import normalise
 
+STILL = Augment(flip=0, shift=0, erase=0, jitter=0)
 TINY = TrainConfig(
     net_options={"width": 0.25},
     stages=(Stage(2, 64, 32), Stage(1, 96, 48)),
@@ -34,89 +40,354 @@ TINY = TrainConfig(
 )
 
 
+class Plain(nn.Module):
+    """A network without batch norm, so that a batch in two halves gives what the whole gives."""
+
+    size = (64, 32)
+
+    def __init__(self, classes: int = 0):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU())
+        self.classifier = nn.Linear(16, classes) if classes else None
+
+    def forward(self, x: torch.Tensor) -> Features:
+        embedding = self.body(x).mean((2, 3))
+        return Features(embedding, embedding, () if self.classifier is None else (self.classifier(embedding),))
+
+
+NETS["plain"] = Plain
+PLAIN = replace(TINY, net="plain", net_options={}, stages=(Stage(2, 64, 32),), augment=STILL, rate=1e-2)
+
+
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory: pytest.TempPathFactory) -> list[Crop]:
     return draw_street(tmp_path_factory.mktemp("street"), people=10)
 
 
+def lines(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / LOG).read_text().splitlines()]
+
+
+def root(crops: list[Crop]) -> Path:
+    folder = Path(crops[0].path)
+    while not (folder / "crops.csv").exists():
+        folder = folder.parent
+    return folder
+
+
+def start(config: str, crops: list[Crop], run: Path, *launcher: str, threads: int = 1) -> subprocess.Popen[str]:
+    """Train in a process of its own, resuming where there is something to resume."""
+    code = f"""
+import sys
+from pathlib import Path
+from reid.data import read
+from reid.errors import Stopped
+from reid.training import train
+from tests.test_training import PLAIN, TINY
+if __name__ == "__main__":
+    try:
+        train(read(sys.argv[1]), {config}, Path(sys.argv[2]), resume=True)
+    except Stopped as stopped:
+        print(stopped)
+        sys.exit(130)
+"""
+    script = run.parent / f"{run.name}.py"
+    script.write_text(code)
+    command = [sys.executable, *(launcher or ()), str(script), str(root(crops)), str(run)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": str(threads)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    return out
+
+
+def assert_same_state(a: Path, b: Path) -> None:
+    one, other = checkpoint.load(a / LAST)[0], checkpoint.load(b / LAST)[0]
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+# ── a run ──
+
+
 def test_a_run_from_drawn_people_to_a_model_file(crops: list[Crop], tmp_path: Path) -> None:
-    report = train(crops, TINY, tmp_path / "run")
-    assert report.queries >= 3
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [0, 1, 2]
-    assert all(np.isfinite(line["cross-entropy"]) for line in lines)
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["net"] == "osnet"
-    net, header = checkpoint.load_net(tmp_path / "run" / BEST)
-    assert header["validation"]["queries"] == report.queries
+    told: list[str] = []
+    steps: list[tuple[int, int]] = []
+    run = tmp_path / "run"
+    trained = train(crops, TINY, run, tell=told.append, progress=lambda done, total: steps.append((done, total)))
+    assert trained.weights == run / BEST
+    assert trained.reports[""].queries >= 3
+    logged = lines(run)
+    assert [line["epoch"] for line in logged] == [0, 1, 2]
+    assert all(np.isfinite(line["cross-entropy"]) for line in logged)
+    assert {"rate", "images/s", "waiting", "mAP", "mINP", "batch-hard"} <= logged[-1].keys()
+    assert len(told) == 3
+    assert told[0].startswith("epoch 1/3: ")
+    assert steps[-1][0] == steps[-1][1] == len(steps)
+    about = json.loads((run / ABOUT).read_text())
+    assert TrainConfig.from_json(about["config"]) == TINY
+    assert about["data"]["people"] == 7
+    assert about["versions"]["torch"] == torch.__version__
+    assert {"commit", "changed"} == about["git"].keys()
+    net, header = checkpoint.load_net(run / BEST)
+    assert header["validation"][""]["queries"] == trained.reports[""].queries
     assert header["preprocess"]["height"] in (64, 96)
     assert not net.training
-    with pytest.raises(DataError, match="not empty"):
-        train(crops, TINY, tmp_path / "run")
 
 
 def test_training_lowers_the_loss(crops: list[Crop], tmp_path: Path) -> None:
-    train(crops, replace(TINY, stages=(Stage(14, 64, 32),), erase=0.0), tmp_path / "run")
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["cross-entropy"] < 0.9 * lines[0]["cross-entropy"]
+    train(crops, replace(TINY, stages=(Stage(14, 64, 32),), augment=STILL, validate_every=99), tmp_path / "run")
+    logged = lines(tmp_path / "run")
+    assert logged[-1]["cross-entropy"] < 0.9 * logged[0]["cross-entropy"]
+
+
+def test_several_data_sets_are_kept_apart(crops: list[Crop], tmp_path: Path) -> None:
+    trained = train({"a": crops, "b": crops}, replace(TINY, stages=(Stage(1, 64, 32),)), tmp_path / "run")
+    about = json.loads((tmp_path / "run" / ABOUT).read_text())
+    assert about["data"]["people"] == 14
+    assert trained.reports.keys() == {"a", "b"}
+    assert trained.reports["a"] == trained.reports["b"]
+    assert lines(tmp_path / "run")[0]["a/mAP"] == pytest.approx(trained.reports["a"].metrics["mAP"])
+
+
+def test_a_broken_picture_is_left_out_and_named(crops: list[Crop], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"not a picture")
+    told: list[str] = []
+    spoilt = [*crops, replace(crops[0], path=str(broken))]
+    train(spoilt, replace(PLAIN, stages=(Stage(1, 64, 32),)), tmp_path / "run", tell=told.append)
+    assert "left out" in told[0]
+    assert "broken.png" in told[0]
+    assert json.loads((tmp_path / "run" / ABOUT).read_text())["data"]["crops"] < len(crops)
+
+
+def test_without_people_held_out_the_last_weights_are_kept(crops: list[Crop], tmp_path: Path) -> None:
+    trained = train(crops, replace(PLAIN, hold_out=0), tmp_path / "run")
+    assert trained.reports == {}
+    state, best = (checkpoint.load(tmp_path / "run" / name)[0] for name in (LAST, BEST))
+    assert all(torch.equal(value, state[f"average.{name}"]) for name, value in best.items())
+
+
+def test_patience_ends_a_run_that_no_longer_gets_better(crops: list[Crop], tmp_path: Path) -> None:
+    told: list[str] = []
+    config = replace(PLAIN, stages=(Stage(40, 64, 32),), rate=1e-9, average=0.0, patience=2)
+    train(crops, config, tmp_path / "run", tell=told.append)
+    assert len(lines(tmp_path / "run")) < 40
+    assert "no better mAP in 2 validations" in told[-1]
+
+
+# ── interruption ──
 
 
 def test_killed_and_resumed_equals_unbroken(crops: list[Crop], tmp_path: Path) -> None:
     """Bit for bit, in one process more than the unbroken run."""
-    code = """
-import sys
-from pathlib import Path
-from reid.data import read
-from reid.training import train
-from tests.test_training import TINY
-train(read(sys.argv[1]), TINY, Path(sys.argv[2]), resume=True)
-"""
-    folder = Path(crops[0].path)
-    while not (folder / "crops.csv").exists():
-        folder = folder.parent
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-
-    def start(run: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", code, str(folder), str(run)]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-
-    assert start(tmp_path / "whole").wait() == 0
-    process = start(tmp_path / "broken")
-    log = tmp_path / "broken" / "metrics.jsonl"
-    while process.poll() is None and not log.exists():
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(start("TINY", crops, whole))
+    process = start("TINY", crops, broken)
+    while process.poll() is None and not (broken / LAST).exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert start(tmp_path / "broken").wait() == 0
-    whole, broken = (checkpoint.load(tmp_path / run / LAST)[0] for run in ("whole", "broken"))
-    assert whole.keys() == broken.keys()
-    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    process.communicate()
+    assert len(lines(broken)) < 3
+    finish(start("TINY", crops, broken))
+    assert_same_state(whole, broken)
+    assert [line["epoch"] for line in lines(broken)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_finishes_the_step_and_saves(
+    crops: list[Crop], tmp_path: Path, number: signal.Signals
+) -> None:
+    """In the middle of an epoch, with a loss that draws at random; resumed, it ends as the unbroken run does."""
+    config = replace(PLAIN, losses=(Loss("batch-sample"), Loss("cross-entropy")), accumulate=2)
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            signal.raise_signal(number)
+
+    train(crops, config, tmp_path / "whole")
+    with pytest.raises(Stopped, match="stopped after step 2 of"):
+        train(crops, config, tmp_path / "broken", progress=stop)
+    train(crops, config, tmp_path / "broken", resume=True)
+    assert_same_state(tmp_path / "whole", tmp_path / "broken")
+    for one, other in zip(lines(tmp_path / "whole"), lines(tmp_path / "broken"), strict=True):
+        assert one["cross-entropy"] == pytest.approx(other["cross-entropy"], abs=1e-4)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_two_processes_give_what_one_gives(crops: list[Crop], tmp_path: Path) -> None:
+    """With losses over the batch of both: batch-hard mining finds the same triplets."""
+    finish(start("PLAIN", crops, tmp_path / "one"))
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29417")
+    finish(start("PLAIN", crops, tmp_path / "two", *launcher))
+    one, two = (checkpoint.load(tmp_path / run / LAST)[0] for run in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=2e-6, rtol=1e-4)
+    first = lines(tmp_path / "one")
+    assert len(first) == len(lines(tmp_path / "two"))
+    assert first[-1]["batch-hard"] == pytest.approx(lines(tmp_path / "two")[-1]["batch-hard"], abs=1e-4)
+
+
+def test_accumulated_gradients_are_those_of_the_mean(crops: list[Crop], tmp_path: Path) -> None:
+    """Two batches a step with a loss that is a mean over rows: half as many steps, each over twice the crops."""
+    config = replace(PLAIN, stages=(Stage(1, 64, 32),), losses=(Loss("cross-entropy"),))
+    train(crops, replace(config, accumulate=2), tmp_path / "run")
+    train(crops, config, tmp_path / "plain")
+    assert lines(tmp_path / "run")[0]["step"] == lines(tmp_path / "plain")[0]["step"] // 2
+
+
+# ── refusals ──
+
+
+def test_a_folder_in_use_is_refused(crops: list[Crop], tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(DataError, match="not empty"):
+        train(crops, PLAIN, tmp_path)
+    with pytest.raises(DataError, match="no run to resume"):
+        train(crops, PLAIN, tmp_path, resume=True)
+
+
+def test_a_run_is_resumed_with_its_own_settings_and_data_only(crops: list[Crop], tmp_path: Path) -> None:
+    config = replace(PLAIN, stages=(Stage(1, 64, 32),))
+    train(crops, config, tmp_path / "run")
+    with pytest.raises(DataError, match=r"rate was 0.01 and is 0.5; resume it with the same"):
+        train(crops, replace(config, rate=0.5), tmp_path / "run", resume=True)
+    with pytest.raises(DataError, match="fingerprints was"):
+        train(crops[1:], config, tmp_path / "run", resume=True)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_named(crops: list[Crop], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"at step \d+ \(learning rate .*, crops \["):
-        train(crops, replace(TINY, losses=(Loss("cross-entropy", float("inf")),)), tmp_path / "run")
+    with pytest.raises(DataError, match=r"at step 0 \(learning rate .*, crops .*rows \["):
+        train(crops, replace(PLAIN, losses=(Loss("cross-entropy", float("inf")),)), tmp_path / "run")
 
 
-def test_learning_rate_rises_then_falls() -> None:
-    rates = [learning_rate(step, 100, 10) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[9] == max(rates) == 1
-    assert all(a >= b for a, b in pairwise(rates[9:]))
-    assert rates[-1] < 0.02
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"people": 1}, "people is 1; it must be at least 2"),
+        ({"rate": 0.0}, "must be above 0"),
+        ({"rarity": -1.0}, "rarity is -1.0; it must be at least 0"),
+        ({"batches": "pairs", "people": 3, "crops": 3}, "even number of pairs"),
+        ({"stages": ()}, "no stage with an epoch"),
+        ({"schedule": "step"}, "needs milestones"),
+        ({"losses": (Loss("batch-hard"), Loss("batch-hard", 2.0))}, "each named once"),
+    ],
+)
+def test_impossible_settings_are_refused(setting: dict[str, object], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        replace(TINY, **setting)  # type: ignore[arg-type]
+
+
+def test_impossible_augmentation_is_refused() -> None:
+    with pytest.raises(DataError, match=r"augment erase is 2.0; it lies between 0 and 1"):
+        Augment(erase=2.0)
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(DataError, match="no training setting learning_rate"):
+        TrainConfig.from_json(TINY.to_json() | {"learning_rate": 1})
+
+
+# ── settings ──
+
+
+def test_every_schedule_rises_then_falls() -> None:
+    for name, milestones in (("cosine", ()), ("step", (0.5, 0.8)), ("exponential", (0.6,))):
+        config = replace(TINY, schedule=name, milestones=milestones, stages=(Stage(10, 8, 4),), warmup=2)
+        rates = [schedule(config, step / 100, step / 10) for step in range(100)]
+        assert rates[10] == pytest.approx(0.5)
+        assert rates[20] == max(rates) == pytest.approx(1)
+        assert all(a >= b for a, b in pairwise(rates[20:]))
+        assert rates[-1] < 0.02
+
+
+def test_the_papers_decay() -> None:
+    """Hermans et al. 2017: up to t0 = 15,000 as it is, then times 0.001^((t − t0)/(t1 − t0)) to 25,000."""
+    config = replace(RECIPES["trinet"], stages=(Stage(10, 8, 4),))
+    for step in (0, 14_999, 15_000, 20_000, 24_999):
+        wanted = 1.0 if step < 15_000 else 0.001 ** ((step - 15_000) / 10_000)
+        assert schedule(config, step / 25_000, step / 2_500) == pytest.approx(wanted)
 
 
 def test_a_recipe_knows_its_stage() -> None:
     config = TrainConfig(stages=(Stage(2, 8, 4), Stage(3, 16, 8)))
     assert config.epochs == 5
     assert [config.stage(e).height for e in range(5)] == [8, 8, 16, 16, 16]
-    assert all(isinstance(c, TrainConfig) for c in RECIPES.values())
+
+
+def test_stages_scale_in_proportion() -> None:
+    config = TrainConfig(stages=(Stage(60, 8, 4), Stage(40, 12, 6), Stage(60, 16, 8)))
+    assert [s.epochs for s in config.lasting(16).stages] == [6, 4, 6]
+    assert [s.height for s in config.lasting(1).stages] == [16]
+    assert config.lasting(1).warmup < 1
+
+
+def test_a_small_data_set_gets_smaller_batches_and_more_epochs() -> None:
+    config = RECIPES["market"].fitted(people=12, crops=300)
+    assert (config.hold_out, config.people) == (2, 10)
+    assert config.epochs == 5 * RECIPES["market"].epochs
+    assert RECIPES["market"].fitted(751, 12_936) == RECIPES["market"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_stored_and_read_back_and_can_be_built(name: str) -> None:
+    config = RECIPES[name]
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    with torch.device("meta"):
+        assert sum(p.numel() for p in build(config.net, classes=5, **config.net_options).parameters())
+
+
+# ── starting weights ──
+
+
+def test_a_net_starts_from_weights_and_says_what_did_not_fit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source, target = Plain(classes=4), Plain(classes=7)
+    state = {f"module.{k}": v for k, v in source.state_dict().items()} | {"module.extra": torch.zeros(2)}
+    state["module.body.2.bias"] = torch.zeros(3)
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "old.pth.tar")
+    fit = checkpoint.initialise(target, tmp_path / "old.pth.tar")
+    assert torch.equal(target.body[0].weight, source.body[0].weight)
+    assert fit.matched == ("body.0.weight", "body.0.bias", "body.2.weight")
+    assert fit.fresh == ("classifier.weight", "classifier.bias")
+    assert fit.unused == ("extra",)
+    assert fit.differing == ("body.2.bias is (3,), not (16,)",)
+    assert str(fit).startswith("3 tensors taken over; 2 start anew (classifier.weight, classifier.bias); 1 of the file")
+
+
+def test_weights_that_fit_nowhere_or_would_run_code_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(ModelError, match=r"nothing in .* fits Plain"):
+        checkpoint.initialise(Plain(), tmp_path / "foreign.safetensors")
+    torch.save(Plain(), tmp_path / "whole.pth")
+    with pytest.raises(ModelError, match="more than tensors and plain containers"):
+        checkpoint.initialise(Plain(), tmp_path / "whole.pth")
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ModelError, match="damaged"):
+        checkpoint.initialise(Plain(), tmp_path / "cut.pth")
+    with pytest.raises(ModelError, match="there is no weights file nowhere"):
+        checkpoint.initialise(Plain(), "nowhere")
+
+
+def test_frozen_weights_stay_and_then_learn(crops: list[Crop], tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    trunk = {k: v for k, v in Plain().state_dict().items() if k.startswith("body.0.")}
+    save_file(trunk, tmp_path / "trunk.safetensors")
+    config = replace(
+        PLAIN, init=str(tmp_path / "trunk.safetensors"), freeze=1, stages=(Stage(1, 64, 32),), weight_decay=0.5
+    )
+    train(crops, config, tmp_path / "frozen")
+    after = checkpoint.load(tmp_path / "frozen" / LAST)[0]
+    assert torch.equal(after["net.body.0.weight"], trunk["body.0.weight"])
+    train(crops, replace(config, stages=(Stage(2, 64, 32),)), tmp_path / "thawed")
+    after = checkpoint.load(tmp_path / "thawed" / LAST)[0]
+    assert not torch.equal(after["net.body.0.weight"], trunk["body.0.weight"])
 
 
 def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    from reid.errors import ModelError
-
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(ModelError, match="no reid header"):
         checkpoint.load(tmp_path / "foreign.safetensors")
@@ -128,86 +399,27 @@ def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
         checkpoint.load_net(tmp_path / "short.safetensors")
 
 
-# ── sampler ──
-
-LABELS = np.repeat(np.arange(10), [1, 2, 3, 4, 5, 6, 7, 8, 20, 30])
+# ── pictures ──
 
 
-def test_batches_hold_p_people_with_k_crops_each() -> None:
-    sampler = PKSampler(LABELS, people=4, crops=4)
-    batches = list(sampler.epoch(0))
-    assert len(batches) == len(sampler) == len(LABELS) // 16
-    for rows in batches:
-        people = LABELS[rows].reshape(4, 4)
-        assert (people == people[:, :1]).all()
-        assert len(set(people[:, 0])) == 4
+def test_pictures_are_the_same_held_or_decoded_ahead(crops: list[Crop]) -> None:
+    rows = [np.array([3, 1]), np.array([0, 0]), np.array([2, 4]), np.array([5, 6]), np.array([7, 7])]
+    held = Feed(crops, 32, 16, torch.device("cpu"))
+    ahead = Feed(crops, 32, 16, torch.device("cpu"), memory=0)
+    assert (held.held, ahead.held) == (True, False)
+    for (a, first), (b, second) in zip(held.batches(rows), ahead.batches(rows), strict=True):
+        assert (a == b).all()
+        assert torch.equal(first, second)
+        assert first.shape == (2, 32, 16, 3)
+    assert ahead.waited > 0
 
 
-def test_a_person_with_enough_crops_is_not_repeated_in_a_hand() -> None:
-    for rows in PKSampler(LABELS, people=4, crops=4).epoch(3):
-        for hand in rows.reshape(4, 4):
-            if (LABELS[hand[0]] == LABELS).sum() >= 4:
-                assert len(set(hand)) == 4
-
-
-def test_epochs_differ_and_are_repeatable() -> None:
-    first, again, other = (np.concatenate(list(PKSampler(LABELS, 4, 4, seed=1).epoch(e))) for e in (0, 0, 1))
-    assert (first == again).all()
-    assert (first != other).any()
-
-
-def test_too_few_people_are_refused() -> None:
-    with pytest.raises(ValueError, match="cannot be drawn from 10"):
-        PKSampler(LABELS, people=11, crops=2)
-
-
-# ── augmentation ──
-
-
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
-IMAGES = torch.from_numpy(np.random.default_rng(0).integers(1, 256, (64, 24, 12, 3), dtype=np.uint8))
-
-
-def test_flip_mirrors_about_half() -> None:
-    out = augment.flip(IMAGES, generator())
-    mirrored = [bool((a == b.flip(1)).all()) for a, b in zip(out, IMAGES, strict=True)]
-    same = [bool((a == b).all()) for a, b in zip(out, IMAGES, strict=True)]
-    assert all(m != s for m, s in zip(mirrored, same, strict=True))
-    assert 16 < sum(mirrored) < 48
-
-
-def test_pad_crop_only_shifts() -> None:
-    out = augment.pad_crop(IMAGES, generator(), share=0.1)
-    assert out.shape == IMAGES.shape
-    inner = IMAGES[:, 8:16, 4:8]
-    for i in range(len(out)):
-        shifts = [
-            (y, x)
-            for y in range(-2, 3)
-            for x in range(-2, 3)
-            if (out[i, 8 + y : 16 + y, 4 + x : 8 + x] == inner[i]).all()
-        ]
-        assert len(shifts) == 1
-
-
-def test_erase_paints_one_rectangle_of_the_stated_size() -> None:
-    out = augment.erase(IMAGES, generator(), probability=1.0, area=(0.1, 0.2))
-    for changed in (out != IMAGES).any(3):
-        rows, columns = changed.any(1).nonzero().ravel(), changed.any(0).nonzero().ravel()
-        height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
-        assert 0.02 * 288 < height * width < 0.4 * 288
-        assert changed.sum() >= 0.95 * height * width
-    assert (augment.erase(IMAGES, generator(), probability=0.0) == IMAGES).all()
-
-
-def test_jitter_keeps_bytes_and_scales_colours() -> None:
-    out = augment.jitter(IMAGES, generator(), 0.3, 0.3, 0.2)
-    assert out.dtype == torch.uint8
-    assert out.float().mean((1, 2, 3)).std() > IMAGES.float().mean((1, 2, 3)).std()
-    assert (augment.jitter(IMAGES, generator(), 0, 0, 0).int() - IMAGES.int()).abs().max() <= 1
+def test_the_fingerprint_is_of_contents_people_and_cameras(crops: list[Crop], tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere.png"
+    moved.write_bytes(Path(crops[0].path).read_bytes())
+    same = readable([replace(crops[0], path=str(moved))])[2]
+    assert same == readable(crops[:1])[2]
+    assert len({same, readable(crops[1:2])[2], readable([replace(crops[0], pid="other")])[2], readable([])[2]}) == 4
 
 
 def test_normalise_is_channels_last_and_centred() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +17,10 @@ from torch import Tensor, nn
 
 from reid.disk import replacing
 from reid.errors import ModelError
-from reid.nets import NETS
+from reid.nets import build
 
 HEADER = "reid"
+CLASSIFIER = "classifier."
 
 
 def save(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -51,20 +55,131 @@ def load_net(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
         ModelError: as `load`, or the network is unknown or does not fit; the message names layers that differ.
     """
     tensors, header = load(path)
-    if header.get("net") not in NETS:
-        raise ModelError(f"{path} is for the network {header.get('net')!r}; reid has {', '.join(NETS)}")
-    net = NETS[header["net"]](**header.get("net_options", {}))
-    given = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
-    wanted = net.state_dict()
-    wrong = [f"{name} is missing" for name in wanted if name not in given]
-    wrong += [f"{name} is unknown" for name in given if name not in wanted]
-    both = [name for name in wanted if name in given and given[name].shape != wanted[name].shape]
-    wrong += [f"{name} is {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}" for name in both]
+    net = build(header.get("net", "of no name"), **header.get("net_options", {}))
+    given = {name: tensor for name, tensor in tensors.items() if not name.startswith(CLASSIFIER)}
+    fit = Fit.of(net, given)
+    wrong = [
+        *(f"{name} is missing" for name in fit.fresh),
+        *(f"{name} is unknown" for name in fit.unused),
+        *fit.differing,
+    ]
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ModelError(f"{path} does not fit {header['net']}: {', '.join(wrong[:3])}{more}")
     net.load_state_dict(given)
     return net.eval(), header
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What of a file went into a network and what did not.
+
+    Attributes:
+        matched: names found in both with the same shape.
+        fresh: names of the network that the file does not have.
+        unused: names of the file that the network does not have.
+        differing: a sentence for each name found in both with different shapes.
+    """
+
+    matched: tuple[str, ...]
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+    differing: tuple[str, ...]
+
+    @classmethod
+    def of(cls, net: nn.Module, given: Mapping[str, Tensor]) -> Fit:
+        """Compare the names and shapes of a network and of tensors."""
+        wanted = net.state_dict()
+        both = [name for name in wanted if name in given]
+        return cls(
+            tuple(n for n in both if given[n].shape == wanted[n].shape),
+            tuple(n for n in wanted if n not in given),
+            tuple(n for n in given if n not in wanted),
+            tuple(
+                f"{n} is {tuple(given[n].shape)}, not {tuple(wanted[n].shape)}"
+                for n in both
+                if given[n].shape != wanted[n].shape
+            ),
+        )
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.matched)} tensors taken over"]
+        parts += [f"{len(self.fresh)} start anew ({_some(self.fresh)})"] if self.fresh else []
+        parts += [f"{len(self.unused)} of the file have no place ({_some(self.unused)})"] if self.unused else []
+        parts += [f"{len(self.differing)} do not fit ({_some(self.differing)})"] if self.differing else []
+        return "; ".join(parts)
+
+
+def initialise(net: nn.Module, path: str | os.PathLike[str]) -> Fit:
+    """Start a network from a file's weights, as far as names and shapes agree; classifiers are left out.
+
+    Args:
+        net: changed in place. Where it has a `rename`, foreign names are translated by it.
+        path: weights that `reid train` wrote, the name of a model that comes with reid, any safetensors file, or a
+            PyTorch file that holds tensors and plain containers only, such as torchvision's and timm's.
+
+    Raises:
+        ModelError: the file cannot be read safely, or nothing in it fits.
+    """
+    given = _strip(_tensors(find(path)))
+    if rename := getattr(net, "rename", None):
+        given = rename(given)
+    # a classifier tells the old people apart; the new ones have nothing to do with them
+    given = {n: t for n, t in given.items() if not n.startswith(CLASSIFIER) and not n.endswith("num_batches_tracked")}
+    fit = Fit.of(net, given)
+    if not fit.matched:
+        raise ModelError(
+            f"nothing in {path} fits {type(net).__name__}: it has {_some(tuple(given))}, the network "
+            f"{_some(tuple(net.state_dict()))}; give weights of the same architecture"
+        )
+    net.load_state_dict({n: given[n] for n in fit.matched}, strict=False)
+    counts = tuple(n for n in fit.fresh if n.endswith("num_batches_tracked"))
+    return Fit(fit.matched, tuple(n for n in fit.fresh if n not in counts), fit.unused, fit.differing)
+
+
+def find(model: str | os.PathLike[str]) -> Path:
+    """The weights file that a path or the name of a model that comes with reid means."""
+    path = Path(model)
+    if path.is_file():
+        return path
+    shipped = {file.stem: file for file in Path(str(resources.files("reid") / "weights")).glob("*.safetensors")}
+    if os.fspath(model) not in shipped:
+        raise ModelError(
+            f"there is no weights file {os.fspath(model)}; give a file, or one of {', '.join(sorted(shipped))}"
+        )
+    return shipped[os.fspath(model)]
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name; PyTorch's pickles are read by its reader that admits nothing else."""
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path} is not a readable weights file ({error})") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the reader fails in many ways on damaged and on forbidden content
+        reason = str(error).split("\n")[0]
+        raise ModelError(f"{path} holds more than tensors and plain containers, or is damaged: {reason}") from None
+    for key in ("state_dict", "model"):
+        content = content.get(key, content) if isinstance(content, Mapping) else content
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{path} holds a {type(content).__name__}; a mapping of names to tensors is needed")
+    return {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+
+
+def _strip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names without the prefixes that wrappers put before every one of them."""
+    for prefix in ("module.", "average.", "net."):
+        inner = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        tensors = inner or tensors
+    return dict(tensors)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -26,6 +26,10 @@ class ShapeError(ReidError, ValueError):
     """Arrays whose shape, type or content does not fit; also a ValueError."""
 
 
+class Stopped(ReidError):
+    """Long work that was asked to stop and did so in good order; what was done is saved."""
+
+
 EXTRAS = {
     "torch": "train",
     "lightning_fabric": "train",
@@ -34,6 +38,8 @@ EXTRAS = {
     "onnxscript": "train",
     "pyarrow": "parquet",
     "h5py": "hdf5",
+    "timm": "timm",
+    "tensorboard": "tensorboard",
 }
 """Packages that reid can do without, and the extra that brings each."""
 

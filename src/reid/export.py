@@ -1,4 +1,4 @@
-"""Weights to ONNX, with the preprocessing inside: bytes in, unit-length embeddings out, any batch size."""
+"""Weights to ONNX, with the preprocessing inside: bytes in, embeddings out, any batch size."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from reid.images import Preprocess
 
 
 class WithPreprocessing(nn.Module):
-    """(N, H, W, 3) bytes to (N, D) unit-length embeddings."""
+    """(N, H, W, 3) bytes to (N, D) embeddings, of unit length where the network's are compared so."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, net: nn.Module, preprocess: Preprocess):
+    def __init__(self, net: nn.Module, preprocess: Preprocess, unit: bool):
         super().__init__()
-        self.net = net
+        self.net, self.unit = net, unit
         self.register_buffer("mean", torch.tensor(preprocess.mean))
         self.register_buffer("deviation", torch.tensor(preprocess.deviation))
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = ((images.float() - self.mean) / self.deviation).permute(0, 3, 1, 2)
-        return nn.functional.normalize(self.net(pixels).embedding)
+        embedding = self.net(pixels).embedding
+        return nn.functional.normalize(embedding) if self.unit else embedding
 
 
 def export_onnx(
@@ -53,7 +54,7 @@ def export_onnx(
     """
     net, header = checkpoint.load_net(weights)
     stored = Preprocess(**header["preprocess"])
-    module = WithPreprocessing(net, stored).eval()
+    module = WithPreprocessing(net, stored, header.get("unit", True)).eval()
     inside = Preprocess(stored.height, stored.width, inside=True)
     example = torch.zeros(2, stored.height, stored.width, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of a torchvision that is not needed
@@ -87,6 +88,8 @@ def _check(path: Path, module: nn.Module, preprocess: Preprocess) -> None:
         pixels = rng.integers(0, 256, (batch, preprocess.height, preprocess.width, 3), dtype=np.uint8)
         with torch.no_grad():
             wanted = module(torch.from_numpy(pixels)).numpy()
-        cosine = (wanted * embedder.vectors(pixels)).sum(axis=1).min()
+        found = embedder.vectors(pixels)
+        lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
+        cosine = ((wanted * found).sum(axis=1) / lengths).min()
         if cosine < 0.9999:
             raise ModelError(f"the exported model differs from the network at batch {batch} (cosine {cosine:.5f})")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,177 +18,340 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reid import augment, checkpoint, images
-from reid.errors import DataError
-from reid.evaluation import evaluate, hold_out
-from reid.losses import LOSSES
-from reid.nets import NETS
+from reid import augment, checkpoint, losses
+from reid.errors import DataError, Stopped
+from reid.feed import Data, Feed
+from reid.nets import Features, build
 from reid.recipes import Stage, TrainConfig
-from reid.sampler import PKSampler
-from reid.types import Crop, Embeddings, Report
+from reid.runs import BEST, LAST, Run
+from reid.sampler import Groups, PairSampler, PKSampler, ShuffledSampler, share
+from reid.types import Crop, Report
+from reid.validation import DEVIATION, MEAN, figures, normalise, validate
 
-MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-LAST, BEST = "last.safetensors", "best.safetensors"
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": lambda groups, lr: torch.optim.SGD(groups, lr, momentum=0.9, nesterov=True),
+}
 
 
-def train(crops: Sequence[Crop], config: TrainConfig, run: Path, resume: bool = False) -> Report:
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came of a run: the weights file, and what validation found with it, by name of the data set."""
+
+    weights: Path
+    reports: dict[str, Report]
+
+
+def train(
+    crops: Sequence[Crop] | Mapping[str, Sequence[Crop]],
+    config: TrainConfig,
+    folder: Path,
+    resume: bool = False,
+    tensorboard: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Trained:
     """Train a network on labelled crops, choosing the best weights on people held out.
 
-    Args:
-        crops: with people and, for validation, cameras.
-        config: every setting.
-        run: a folder that is made; it receives run.json, metrics.jsonl, last.safetensors and best.safetensors.
-        resume: continue a run that was interrupted, from the last finished epoch.
+    Started by `torchrun`, it runs in all its processes; losses then see the whole batch of all of them.
 
-    Returns:
-        The validation report of the best weights.
+    Args:
+        crops: with people and, for validation, cameras; or several data sets by name, whose people are kept apart.
+        config: every setting.
+        folder: is made; it receives run.json, metrics.jsonl, last.safetensors and best.safetensors.
+        resume: go on with a run that was interrupted. On one CPU the weights become those of an unbroken run, bit for
+            bit.
+        tensorboard: write the figures for TensorBoard too.
+        tell: receives a line of text now and then.
+        progress: receives the steps done and the steps in all.
 
     Raises:
-        DataError: the folder is in use, or the data are too few for the settings.
+        DataError: the folder is in use, the data are too few for the settings, or the loss is no longer finite.
+        ModelError: the network is unknown, or the weights to start from do not fit it.
+        Stopped: Ctrl-C or SIGTERM came; the step was finished and saved.
     """
-    if run.exists() and any(run.iterdir()) and not resume:
-        raise DataError(f"{run} is not empty; give a new folder, or resume the run that is in it")
-    run.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
-    fabric = lightning_fabric.Fabric(accelerator="auto", devices=1, precision=config.precision)
-    torch.manual_seed(config.seed)
-
-    people, query, gallery = hold_out(crops, config.hold_out)
-    names = sorted({c.pid for c in people if c.pid})
-    labels = np.array([names.index(c.pid) for c in people if c.pid])
-    sampler = PKSampler(labels, config.people, config.crops, config.seed)
-    targets = torch.from_numpy(labels).to(fabric.device)
-    (run / "run.json").write_text(
-        json.dumps(
-            {"config": asdict(config), "people": len(names), "crops": len(people), "torch": torch.__version__}, indent=2
-        )
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    fabric = lightning_fabric.Fabric(
+        devices=here, num_nodes=world // here, strategy="ddp" if world > 1 else "auto", precision=config.precision
     )
+    fabric.launch()
+    tell = tell if fabric.is_global_zero else lambda text: None
 
-    net = NETS[config.net](classes=len(names), **config.net_options).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = NETS[config.net](classes=len(names), **config.net_options)
+    # ── data ──
+    data = Data.of(crops if isinstance(crops, Mapping) else {"": crops}, config.hold_out, tell)
+    sampler, whole = draw(config, data)
+    steps = max(1, len(sampler) // config.accumulate)
+    total = steps * config.epochs
+    run = Run(folder, config, data.facts, resume, tensorboard) if fabric.is_global_zero else None
+    fabric.barrier()
+
+    # ── network, losses, optimizer ──
+    torch.manual_seed(config.seed)
+    net = build(config.net, classes=data.people, **config.net_options)
+    known: set[str] = set()
+    if config.init:
+        fit = checkpoint.initialise(net, config.init)
+        known = set(fit.matched)
+        tell(f"starting from {config.init}: {fit}")
+    average = build(config.net, classes=data.people, **config.net_options)
     average.load_state_dict(net.state_dict())
-    average.to(fabric.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    decayed = [p for p in net.parameters() if p.ndim > 1 and p.requires_grad]
-    spared = [p for p in net.parameters() if p.ndim <= 1 and p.requires_grad]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    model, optimizer = fabric.setup(net, torch.optim.AdamW(groups, lr=config.rate))
+    for module in (net, average):
+        module.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average.eval()
+    first = config.stages[0]
+    with torch.no_grad():
+        dim = average(torch.zeros(1, 3, first.height, first.width, device=fabric.device)).metric.shape[1]
+    terms = [losses.build(t.name, data.people, dim, **t.options) for t in config.losses]
+    memories = nn.ModuleList(t for t in terms if isinstance(t, nn.Module)).to(fabric.device)
+    if world > 1 and fabric.device.type == "cuda":
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    learns = {name for name, p in net.named_parameters() if p.requires_grad}
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    adapted = OPTIMIZERS[config.optimizer](groups, lr=config.rate)
+    optimizer: Any = fabric.setup_optimizers(adapted)
 
-    first, best = 0, -1.0
-    if resume and (run / LAST).exists():
-        tensors, state = checkpoint.load(run / LAST)
-        net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
-        average.load_state_dict({k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")})
-        checkpoint.unpack_optimizer(optimizer.optimizer, tensors)
-        first, best = state["epoch"] + 1, state["best"]
+    step, best = 0, Best()
+    sums: dict[str, Tensor | float] = {}
+    if resume and (folder / LAST).exists():
+        tensors, state = checkpoint.load(folder / LAST)
+        for prefix, module in (("net.", net), ("average.", average), ("memory.", memories)):
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        checkpoint.unpack_optimizer(adapted, tensors)
+        fabric.strategy.precision.load_state_dict(state["precision"])
+        step, best, sums = state["step"], Best(**state["best"]), state["sums"]
+        tell(f"going on after step {step:,} of {total:,}")
+    if run:
+        run.forget(step // steps)
 
-    total, warm = config.epochs * len(sampler), config.warmup * len(sampler)
+    def save() -> None:
+        """All that a resumed run needs."""
+        if fabric.is_global_zero:
+            tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
+            tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+            tensors |= {f"memory.{k}": v for k, v in memories.state_dict().items()}
+            tensors |= checkpoint.pack_optimizer(adapted)
+            state = {"step": step, "best": asdict(best), "sums": {k: float(v) for k, v in sums.items()}}
+            checkpoint.save(folder / LAST, tensors, state | {"precision": fabric.strategy.precision.state_dict()})
+
+    # ── the loop ──
     stage: Stage | None = None
-    report: Report | None = None
-    for epoch in range(first, config.epochs):
-        if stage != (stage := config.stage(epoch)):
-            pixels = load_pixels(people, stage).to(fabric.device)
-        started, sums = time.perf_counter(), torch.zeros(len(config.losses), device=fabric.device)
-        for i, rows in enumerate(sampler.epoch(epoch)):
-            step = epoch * len(sampler) + i
-            rate = config.rate * learning_rate(step, total, warm)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            rng = torch.Generator(fabric.device).manual_seed(config.seed << 32 | step)
-            index = torch.from_numpy(rows).to(fabric.device)
-            batch = augment.flip(pixels[index], rng)
-            batch = augment.pad_crop(batch, rng)
-            batch = augment.jitter(batch, rng, config.jitter, config.jitter, config.jitter / 2)
-            batch = augment.erase(batch, rng, config.erase)
+    frozen: bool | None = None
+    with interruptible() as interrupted:
+        for epoch in range(step // steps, config.epochs):
+            if stage != config.stage(epoch):
+                stage = config.stage(epoch)
+                feed = Feed(data.crops, stage.height, stage.width, fabric.device)
+            if frozen != (epoch < config.freeze):
+                frozen = epoch < config.freeze
+                for name, parameter in net.named_parameters():
+                    parameter.requires_grad_(name in learns and not (frozen and name in known))
+                model = fabric.setup_module(net)
+            model.train()
+            for module in net.modules() if frozen else ():
+                if not any(p.requires_grad for p in module.parameters()):
+                    module.eval()
+            started, waited, begun = time.perf_counter(), feed.waited, step
+            batches = list(sampler.epoch(epoch))[: steps * config.accumulate]
+            ahead = batches[step % steps * config.accumulate :]
+            arriving = feed.batches(share(batch, fabric.global_rank, world, whole) for batch in ahead)
+            while step < (epoch + 1) * steps:
+                rate = config.rate * schedule(config, step / total, step / steps)
+                for group in adapted.param_groups:
+                    group["lr"] = rate
+                for part in range(config.accumulate):
+                    rows, pixels = next(arriving)
+                    number = step * config.accumulate + part
+                    rng = torch.Generator(fabric.device).manual_seed(seed(config.seed, number, fabric.global_rank))
+                    pixels = augment.apply(pixels, rng, config.augment)
+                    torch.manual_seed(seed(config.seed, number, fabric.global_rank))  # dropout
+                    with fabric.no_backward_sync(model, enabled=part + 1 < config.accumulate):
+                        features, pids = gather(fabric, model(normalise(pixels)), data.targets(rows).to(fabric.device))
+                        torch.manual_seed(seed(config.seed, number))  # random triplets, the same in all processes
+                        values = {t.name: term(features, pids) for t, term in zip(config.losses, terms, strict=True)}
+                        means = {t.name: values[t.name].mean() for t in config.losses}
+                        value = torch.stack([t.weight * means[t.name] for t in config.losses]).sum()
+                        if not torch.isfinite(value):
+                            raise DataError(
+                                f"the loss is {value.item()} at step {step} (learning rate {rate:.2e}, "
+                                f"crops {', '.join(data.crops[i].name for i in rows[:4])}, …; rows {rows.tolist()})"
+                            )
+                        fabric.backward(value / config.accumulate)
+                    for name, figure in (means | losses.statistics(features, pids, values)).items():
+                        sums[name] = sums.get(name, 0.0) + figure.detach()
+                optimizer.step()
+                optimizer.zero_grad()
+                follow(average, net, min(config.average, (step + 1) / (step + 10)))
+                step += 1
+                progress(step, total)
+                if agreed(fabric, interrupted):
+                    save()
+                    raise Stopped(f"stopped after step {step:,} of {total:,}, all is saved; go on with --resume")
 
-            features = model(normalise(batch))
-            terms = [
-                loss.weight * LOSSES[loss.name](features, targets[index], **loss.options).mean()
-                for loss in config.losses
-            ]
-            value = torch.stack(terms).sum()
-            if not torch.isfinite(value):
-                raise DataError(
-                    f"the loss is {value.item()} at step {step} (learning rate {rate:.2e}, crops {rows.tolist()})"
-                )
-            fabric.backward(value)
-            optimizer.step()
-            optimizer.zero_grad()
-            follow(average, net, min(config.average, (step + 1) / (step + 10)))
-            sums += torch.stack(terms).detach()
-
-        line: dict[str, Any] = {"epoch": epoch, "rate": rate, "seconds": round(time.perf_counter() - started, 2)}
-        line |= {t.name: round(v, 4) for t, v in zip(config.losses, (sums / len(sampler)).tolist(), strict=True)}
-        if (query and (epoch + 1) % config.validate_every == 0) or epoch + 1 == config.epochs:
-            report = evaluate(embed(average, query, stage), embed(average, gallery, stage))
-            line |= report.metrics
-            if report.metrics["mAP"] > best:
-                best = report.metrics["mAP"]
-                checkpoint.save(run / BEST, average.state_dict(), header(config, stage, report))
-        checkpoint.save(run / LAST, pack(net, average, optimizer), {"epoch": epoch, "best": best})
-        with open(run / "metrics.jsonl", "a") as log:
-            log.write(json.dumps(line) + "\n")
-        fabric.print(json.dumps(line))
-    return Report(**checkpoint.load(run / BEST)[1]["validation"])
+            seconds = time.perf_counter() - started
+            line: dict[str, Any] = {"epoch": epoch, "step": step, "rate": rate, "seconds": round(seconds, 2)}
+            images = (step - begun) * config.accumulate * len(batches[0])
+            line |= {"images/s": round(images / seconds, 1)}
+            line |= {"waiting": round((feed.waited - waited) / seconds, 4)}
+            line |= {name: round(float(s) / (steps * config.accumulate), 4) for name, s in sums.items()}
+            sums = {}
+            last = epoch + 1 == config.epochs
+            if fabric.is_global_zero and ((epoch + 1) % config.validate_every == 0 or last):
+                reports = validate(average, data.validation, stage)
+                line |= figures(reports)
+                if best.offer(line.get("mAP", math.inf), epoch):
+                    checkpoint.save(
+                        folder / BEST, average.state_dict(), header(config, stage, reports, data.facts, net)
+                    )
+            enough = agreed(fabric, [bool(config.patience and best.stale >= config.patience)])
+            if run:
+                run.log(line)
+                tell(describe(line, config.epochs))
+            save()
+            if enough:
+                tell(f"no better mAP in {config.patience} validations; stopping after epoch {epoch + 1}")
+                break
+    fabric.barrier()
+    stored = checkpoint.load(folder / BEST)[1]["validation"]
+    return Trained(folder / BEST, {name: Report(**report) for name, report in stored.items()})
 
 
-def learning_rate(step: int, total: int, warm: float) -> float:
-    """Share of the peak rate: up a line, then down a cosine to a hundredth."""
-    if step < warm:
-        return (step + 1) / warm
-    progress = (step - warm) / max(1.0, total - warm)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+@dataclass(slots=True)
+class Best:
+    """The best validation so far, and how many came since."""
+
+    value: float = -1.0
+    epoch: int = -1
+    stale: int = 0
+
+    def offer(self, value: float, epoch: int) -> bool:
+        """Whether this one is better; it is remembered then."""
+        if value > self.value or math.isinf(value):
+            self.value, self.epoch, self.stale = value, epoch, 0
+            return True
+        self.stale += 1
+        return False
+
+
+def draw(config: TrainConfig, data: Data) -> tuple[PKSampler | ShuffledSampler | PairSampler, int]:
+    """What makes the batches, and how many rows of one stay together when processes share it."""
+    size = config.people * config.crops
+    cameras = data.cameras if config.spread else None
+    groups = Groups(data.sets, config.balance, config.apart) if data.sets.any() else None
+    if config.batches == "shuffled":
+        return ShuffledSampler(data.labels, size, config.seed, config.rarity, groups), 1
+    if config.batches == "pairs":
+        return PairSampler(data.labels, size // 2, config.seed, cameras, config.rarity), 4
+    return PKSampler(
+        data.labels, config.people, config.crops, config.seed, cameras, config.rarity, groups
+    ), config.crops
+
+
+def schedule(config: TrainConfig, done: float, epochs: float) -> float:
+    """Share of the peak rate.
+
+    Args:
+        config: names the schedule.
+        done: share of all steps done, in [0, 1).
+        epochs: done, with fractions.
+    """
+    if epochs < config.warmup:
+        return max(epochs / config.warmup, 1e-3)
+    if config.schedule == "step":
+        return 0.1 ** sum(done >= m for m in config.milestones)
+    if config.schedule == "exponential":
+        start = config.milestones[0]
+        return 0.001 ** max(0.0, (done - start) / (1 - start))
+    warm = config.warmup / config.epochs
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+
+
+def seed(*numbers: int) -> int:
+    """One 63-bit seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def gather(fabric: lightning_fabric.Fabric, features: Features, pids: Tensor) -> tuple[Features, Tensor]:
+    """The features of all processes' crops, with gradients, so that losses see the whole batch."""
+    if fabric.world_size == 1:
+        return features, pids
+    if features.pairs is not None:
+        raise DataError("a network with a pair head trains in one process; start it without torchrun")
+
+    def whole(x: Any) -> Any:
+        parts: Any = fabric.all_gather(x, sync_grads=True)
+        return parts.flatten(0, 1)
+
+    logits, parts = (tuple(whole(x) for x in many) for many in (features.logits, features.parts))
+    return Features(whole(features.embedding), whole(features.metric), logits, parts), whole(pids)
+
+
+def agreed(fabric: lightning_fabric.Fabric, flag: Sequence[bool]) -> bool:
+    """Whether any process has raised its flag."""
+    if fabric.world_size == 1:
+        return any(flag)
+    raised: Any = fabric.all_reduce(torch.tensor(float(any(flag)), device=fabric.device), reduce_op="sum")
+    return bool(raised > 0)
+
+
+@contextmanager
+def interruptible() -> Iterator[list[bool]]:
+    """A list that Ctrl-C and SIGTERM append to instead of ending the process; a second Ctrl-C ends it."""
+    came: list[bool] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        came.append(True)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @torch.no_grad()
 def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """Move the averaged weights, and copy the counts of batches, towards the network's."""
-    floats = [
-        (a, b)
-        for a, b in zip(average.state_dict().values(), net.state_dict().values(), strict=True)
-        if a.is_floating_point()
-    ]
+    """Move the averaged weights and statistics towards the network's."""
+    pairs = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
+    floats = [(a, b) for a, b in pairs if a.is_floating_point()]
     torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
 
 
-def normalise(batch: Tensor) -> Tensor:
-    """(B, H, W, 3) of 0–255 RGB to (B, 3, H, W), ImageNet mean and deviation, channels last in memory."""
-    mean = torch.tensor(MEAN, device=batch.device)
-    deviation = torch.tensor(DEVIATION, device=batch.device)
-    return ((batch.float() - mean) / deviation).permute(0, 3, 1, 2)
+def describe(line: Mapping[str, Any], epochs: int) -> str:
+    """A line of the log for people."""
+    shown = {k: v for k, v in line.items() if k not in ("epoch", "step", "rate")}
+    percent = ("rank-1", "mAP", "mINP")
+    parts = [f"{k} {100 * v:.1f} %" if k.endswith(percent) else f"{k} {v:g}" for k, v in shown.items()]
+    return f"epoch {line['epoch'] + 1}/{epochs}: " + ", ".join(parts)
 
 
-def load_pixels(crops: Sequence[Crop], stage: Stage) -> Tensor:
-    """Every crop, decoded and resized once: (N, H, W, 3) uint8."""
-    with ThreadPoolExecutor() as pool:
-        pixels = list(pool.map(lambda c: images.resize(images.read(c.path), stage.height, stage.width), crops))
-    return torch.from_numpy(np.stack(pixels))
-
-
-@torch.no_grad()
-def embed(net: nn.Module, crops: Sequence[Crop], stage: Stage) -> Embeddings:
-    """Unit-length embeddings of the network as it stands."""
-    pixels, device = load_pixels(crops, stage), next(net.parameters()).device
-    parts = [net(normalise(part.to(device))).embedding.float().cpu() for part in pixels.split(64)]
-    return Embeddings(nn.functional.normalize(torch.cat(parts)).numpy(), tuple(crops), "in training")
-
-
-def header(config: TrainConfig, stage: Stage, report: Report) -> dict[str, Any]:
+def header(
+    config: TrainConfig, stage: Stage, reports: Mapping[str, Report], facts: Mapping[str, Any], net: nn.Module
+) -> dict[str, Any]:
     """What a weights file says of itself."""
     preprocess = {"height": stage.height, "width": stage.width, "mean": MEAN, "deviation": DEVIATION}
     return {
         "net": config.net,
         "net_options": config.net_options,
         "preprocess": preprocess,
-        "config": asdict(config),
-        "validation": asdict(report),
+        "unit": getattr(net, "unit", True),
+        "config": config.to_json(),
+        "data": dict(facts),
+        "validation": {name: asdict(report) for name, report in reports.items()},
     }
-
-
-def pack(net: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All that a resumed run needs."""
-    tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
-    return tensors | checkpoint.pack_optimizer(optimizer)
 
 
 def keep_freed_memory() -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -32,6 +33,11 @@ def batch(count: int) -> torch.Tensor:
     return torch.randn(count, 3, *SIZE, generator=torch.Generator().manual_seed(1))
 
 
+def scale(embeddings: torch.Tensor) -> float:
+    """What rounding errors grow with: the largest value, hundreds in a fresh LuNet, but no less than 1."""
+    return max(1.0, embeddings.abs().max().item())
+
+
 def test_shapes_and_one_type_in_training_and_evaluation(name: str) -> None:
     net = build(name, classes=7)
     for mode in (True, False):
@@ -49,34 +55,46 @@ def test_an_image_does_not_depend_on_its_batch(name: str) -> None:
     with torch.no_grad():
         together = net(images).embedding
         alone = torch.cat([net(x[None]).embedding for x in images])
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(together, alone, atol=1e-4 * scale(together), rtol=1e-4)
 
 
 def test_gradients_reach_every_parameter(name: str) -> None:
     net = build(name, classes=3).train()
     out = net(batch(4))
-    (out.metric.square().sum() + sum(x.square().sum() for x in out.logits)).backward()
+    pairs = () if out.pairs is None else (out.pairs,)
+    sum(x.square().sum() for x in (out.metric, *out.logits, *pairs)).backward()
     assert not [n for n, p in net.named_parameters() if p.requires_grad and p.grad is None]
 
 
 def test_weights_to_file_to_onnx_and_back(name: str, tmp_path: Path) -> None:
     net = build(name, classes=3)
     net.train()(batch(8))  # move the batch norms' statistics off their start
-    header = {"net": name, "net_options": {}, "preprocess": {"height": SIZE[0], "width": SIZE[1], "mean": [120.0] * 3}}
+    preprocess = {"height": SIZE[0], "width": SIZE[1], "mean": [120.0] * 3}
+    unit = getattr(net, "unit", True)
+    header = {"net": name, "net_options": {}, "unit": unit, "preprocess": preprocess}
     checkpoint.save(tmp_path / "w.safetensors", net.state_dict(), header)
     again, stored = checkpoint.load_net(tmp_path / "w.safetensors")
     assert stored == header
     with torch.no_grad():
         torch.testing.assert_close(again(batch(3)).embedding, net.eval()(batch(3)).embedding)
     export_onnx(tmp_path / "w.safetensors", tmp_path / "w.onnx", {"licence": "research use"})
-    assert b".py" not in (tmp_path / "w.onnx").read_bytes(), "the file names source code of this machine"
+    assert b".py" not in without_weights(tmp_path / "w.onnx"), "the file names source code of this machine"
     embedder = Embedder(tmp_path / "w.onnx", threads=1)
     assert embedder.card["licence"] == "research use"
     assert asdict(embedder.preprocess)["inside"]
     pixels = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3), dtype=np.uint8)
     with torch.no_grad():
-        wanted = nn.functional.normalize(again((torch.from_numpy(pixels).float() - 120).permute(0, 3, 1, 2)).embedding)
-    np.testing.assert_allclose(embedder.vectors(pixels), wanted, atol=2e-5)
+        wanted = again((torch.from_numpy(pixels).float() - 120).permute(0, 3, 1, 2)).embedding
+        wanted = nn.functional.normalize(wanted) if unit else wanted
+    np.testing.assert_allclose(embedder.vectors(pixels), wanted, atol=2e-5 * scale(wanted))
+
+
+def without_weights(path: Path) -> bytes:
+    """Millions of random bytes hold any short word by chance."""
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")
+    return bytes(model.SerializeToString())
 
 
 def count(net: nn.Module) -> int:

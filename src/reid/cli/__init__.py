@@ -11,14 +11,15 @@ import sys
 from collections.abc import Sequence
 
 from reid import __version__
-from reid.cli import demo, embed, evaluate, export, search, show, train
-from reid.errors import EXTRAS, MissingExtra, ReidError
+from reid.cli import demo, embed, evaluate, export, prior, search, show, train
+from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 
 VERBS = {
     "show": show,
     "embed": embed,
     "search": search,
     "evaluate": evaluate,
+    "prior": prior,
     "train": train,
     "export": export,
     "demo": demo,
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except ReidError as error:
         print(f"reid {args.verb}: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(130 if isinstance(error, Stopped) else 2)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise

@@ -57,13 +57,19 @@ class Model:
 
 
 @contextmanager
-def progress(what: str, args: argparse.Namespace, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left on standard error, where that is a terminal."""
+def progress(
+    what: str, args: argparse.Namespace, total: int | None = None, unit: str = " crops"
+) -> Iterator[Callable[..., None]]:
+    """A bar with rate and time left on standard error, where that is a terminal.
+
+    Gives a function that takes how many more are done and, where it was not known before, how many there are in all.
+    """
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=what, unit=" crops", disable=True if args.quiet else None, leave=False) as bar:
+    with tqdm(total=total, desc=what, unit=unit, disable=True if args.quiet else None, leave=False) as bar:
 
-        def step(done: int) -> None:
+        def step(done: int, total: int | None = None) -> None:
+            bar.total = total or bar.total
             bar.update(done)
 
         yield step

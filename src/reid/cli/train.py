@@ -1,36 +1,147 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from reid.cli.common import metrics
+from reid.cli.common import metrics, progress
 from reid.errors import DataError
 
+if TYPE_CHECKING:
+    from reid.recipes import Stage, TrainConfig
+    from reid.types import Crop
+
 ABOUT = "train a model on labelled crops"
-EXAMPLE = "reid train Market-1501/ --split train -o run/"
+EXAMPLE = (
+    "reid train crops/ -o run/\n"
+    "  reid train Market-1501/bounding_box_train --recipe market -o run/\n"
+    "  reid train market1501/ cuhk03/ cuhk01/ --recipe general -o run/\n"
+    "  reid train crops/ --net timm:convnext_tiny --init convnext_tiny.pth --size 256x128 -o run/"
+)
+DIRECT = ("net", "init", "freeze", "people", "crops", "rate", "precision", "hold_out", "patience", "seed")
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("source", help="labelled crops: a data set, a folder for each person, or a CSV")
+    verb.add_argument(
+        "source",
+        nargs="+",
+        help="labelled crops: a data set, a folder for each person, or a CSV; several are kept apart",
+    )
     verb.add_argument("-o", "--output", type=Path, required=True, help="a new folder for the run")
-    verb.add_argument("--recipe", default="osnet", help="settings by name (default: osnet)")
-    verb.add_argument("--split", help="train on this split of the data set only")
-    verb.add_argument("--hold-out", type=int, metavar="PEOPLE", help="people kept for validation")
+    verb.add_argument(
+        "--recipe", help="settings by name (default: base, from the model that comes with reid, fitted to your data)"
+    )
+    verb.add_argument("--split", help="this split of the data only (default: train, where the data has one)")
+    verb.add_argument("--net", help="another network, or timm:NAME")
+    verb.add_argument("--init", metavar="FILE", help="start from these weights, or from a model that comes with reid")
+    verb.add_argument("--freeze", type=int, metavar="EPOCHS", help="leave weights that came from --init alone so long")
+    verb.add_argument("--epochs", type=int, help="in all")
+    verb.add_argument("--size", metavar="HxW", help="one input size throughout, such as 256x128")
+    verb.add_argument("--people", type=int, help="of a batch")
+    verb.add_argument("--crops", type=int, help="of each person of a batch")
+    verb.add_argument("--rate", type=float, help="the peak learning rate")
+    verb.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), help="of the arithmetic")
+    verb.add_argument("--hold-out", type=int, metavar="PEOPLE", help="of each data set, kept for validation")
+    verb.add_argument("--patience", type=int, metavar="N", help="stop after N validations without a better mAP")
     verb.add_argument("--seed", type=int, help="of every random choice")
+    verb.add_argument("--tensorboard", action="store_true", help="write figures for TensorBoard too")
     verb.add_argument("--resume", action="store_true", help="go on with an interrupted run")
 
 
 def run(args: argparse.Namespace) -> None:
+    sets = dict(named(args.source, args.split))
+    config = chosen(args, sets)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    for line in plan(config, sets, args.recipe):
+        say(line)
+    from reid.training import train
+
+    with progress("training", args, unit=" steps") as bar:
+        seen = 0
+
+        def step(done: int, total: int) -> None:
+            nonlocal seen
+            bar(done - seen, total)
+            seen = done
+
+        data = sets if len(sets) > 1 else next(iter(sets.values()))
+        trained = train(data, config, args.output, args.resume, args.tensorboard, say, step)
+    if args.json:
+        import json
+        from dataclasses import asdict
+
+        print(json.dumps({"weights": str(trained.weights), **{k: asdict(v) for k, v in trained.reports.items()}}))
+        return
+    for name, report in trained.reports.items():
+        print("\n".join(metrics(report, f"{trained.weights}{f' on {name}' if name else ''}")))
+    print(f"weights in {trained.weights}; make a model file of them with: reid export {trained.weights} -o model.onnx")
+
+
+def named(sources: Sequence[str], split: str | None) -> Iterator[tuple[str, list[Crop]]]:
+    """Each source's people, by a name that tells the sources apart."""
     from reid import data
-    from reid.recipes import RECIPES
 
-    if args.recipe not in RECIPES:
-        raise DataError(f"recipe is {args.recipe!r}; it can be {', '.join(RECIPES)}")
-    chosen = {name: value for name in ("seed", "hold_out") if (value := getattr(args, name)) is not None}
-    config = replace(RECIPES[args.recipe], **chosen)
-    crops = data.read(args.source, split=args.split)
-    from reid.training import BEST, train
+    names = [Path(source).name or source for source in sources]
+    for i, source in enumerate(sources):
+        crops = data.read(source, split)
+        if split is None and any(c.extra.get("split") == "train" for c in crops):
+            crops = [c for c in crops if c.extra.get("split") == "train"]
+        name = names[i] if names.count(names[i]) == 1 else f"{names[i]}-{i + 1}"
+        yield name, [c for c in crops if c.pid is not None and c.role == "person"]
 
-    report = train(crops, config, args.output, args.resume)
-    print(report.to_json() if args.json else "\n".join(metrics(report, str(args.output / BEST))))
+
+def chosen(args: argparse.Namespace, sets: Mapping[str, Sequence[Crop]]) -> TrainConfig:
+    """The settings that the options name."""
+    from reid.recipes import RECIPES, Stage
+
+    name = args.recipe or "base"
+    if name not in RECIPES:
+        raise DataError(f"recipe is {name!r}; it can be {', '.join(RECIPES)}")
+    config = RECIPES[name]
+    if name == "base":
+        smallest = min(len({c.pid for c in crops}) for crops in sets.values())
+        config = config.fitted(smallest, sum(len(crops) for crops in sets.values()))
+    given: dict[str, Any] = {key: value for key in DIRECT if (value := getattr(args, key)) is not None}
+    if args.net:
+        given = {"net_options": {}, "init": ""} | given
+    config = replace(config, **given)
+    if args.size:
+        config = replace(config, stages=(Stage(config.epochs, *size(args.size)),))
+    return config.lasting(args.epochs) if args.epochs else config
+
+
+def size(text: str) -> tuple[int, int]:
+    """Height and width from "256x128"."""
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise DataError(f"the size is {text!r}; give height x width in pixels, such as 256x128")
+    return int(height), int(width)
+
+
+def plan(config: TrainConfig, sets: Mapping[str, Sequence[Crop]], recipe: str | None) -> Iterator[str]:
+    """What is about to happen, in a few lines."""
+    for name, crops in sets.items():
+        people, cameras = len({c.pid for c in crops}), len({c.camera for c in crops if c.camera is not None})
+        yield (
+            f"{name}: {len(crops):,} crops of {people:,} people, cameras: {cameras or 'unknown'}; "
+            f"{config.hold_out} people are held out for validation"
+        )
+
+    def shown(stage: Stage) -> str:
+        return f"{stage.epochs} at {stage.height}×{stage.width}"
+
+    yield (
+        f"recipe {recipe or 'base'}: {config.net}, "
+        + (f"starting from {config.init}" if config.init else "from scratch")
+        + f", {' + '.join(loss.name for loss in config.losses)}"
+    )
+    yield (
+        f"{config.epochs} epochs ({', '.join(map(shown, config.stages))}), batches of {config.people} people × "
+        f"{config.crops} crops, {config.optimizer} at {config.rate:g}, {config.precision}, seed {config.seed}"
+    )

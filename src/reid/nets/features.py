@@ -15,9 +15,11 @@ class Features(NamedTuple):
         metric: (B, D') the vector that metric losses pull and push; often the embedding before its batch norm.
         logits: one (B, C) per classifier, none when the network was built for no classes.
         parts: one (B, D'') per body part, none for networks that look at the whole.
+        pairs: (B, B) logits that two images of the batch show one person, from networks with a head for that.
     """
 
     embedding: Tensor
     metric: Tensor
     logits: tuple[Tensor, ...] = ()
     parts: tuple[Tensor, ...] = ()
+    pairs: Tensor | None = None

@@ -84,6 +84,7 @@ class OSNet(nn.Module):
     """
 
     size = (256, 128)
+    unit = True
 
     def __init__(
         self,
@@ -108,7 +109,7 @@ class OSNet(nn.Module):
         self.conv5 = ConvBNReLU(c3, c3)
         self.fc = nn.Sequential(nn.Linear(c3, dim), nn.BatchNorm1d(dim))
         self.classifier = nn.Linear(dim, classes, bias=neck == "relu") if classes else None
-        self.apply(_initialise)
+        self.apply(initialise)
         if neck == "bn":
             self.fc[1].bias.requires_grad_(False)
 
@@ -127,7 +128,8 @@ def _halve(channels: int) -> nn.Sequential:
     return nn.Sequential(ConvBNReLU(channels, channels), nn.AvgPool2d(2, 2))
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Starting weights of one layer, as the paper's authors draw them."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
