@@ -1,11 +1,18 @@
 """Evaluation and re-ranking at the sizes of the literature, beside what a user would run instead.
 
-    python benchmarks/evaluation.py [--size market|msmt17] [--rounds 3] [--torchreid RANK.py] [--original RE_RANKING.py]
+    python benchmarks/evaluation.py [--size market|msmt17] [--rounds 3] [--torchreid METRICS] [--original RE_RANKING.py]
 
 Synthetic clustered vectors, 512 values, as many queries, gallery rows, people and cameras as the data set has. Beside
-ours run: a plain loop over queries that sorts each row; and, where their files are given, the user's own copies of
-torchreid's `metrics/rank.py` and of the k-reciprocal authors' `re_ranking.py` (function `re_ranking(q_g, q_q, g_g)`).
-Each runs in a process of its own, in turn; peak memory is that process's, the vectors' included.
+ours run a plain loop over queries that sorts each row, and, where they are given:
+
+* torchreid's evaluator, written in Python and compiled: METRICS is the folder `torchreid/metrics` of a checkout of
+  github.com/KaiyangZhou/deep-person-reid. Its Cython file is built outside that folder; Cython must be installed.
+* the k-reciprocal authors' re-ranking: `python-version/re_ranking_ranklist.py` of
+  github.com/zhunzhong07/person-re-ranking, a function `re_ranking(q_g, q_q, g_g)`.
+
+Each runs in a process of its own, in turn; peak memory is that process's, the vectors' included (Linux). "result" is
+mAP, or the sum of all re-ranked distances; for one query at a time the milliseconds that one takes once the gallery is
+ready.
 """
 
 from __future__ import annotations
@@ -14,11 +21,14 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import runpy
 import statistics
+import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +37,19 @@ from reid import distance, rerank
 from reid.evaluation import evaluate
 from reid.types import Crop, Embeddings
 
-SIZES = {"market": (3368, 15913, 750, 6), "msmt17": (11659, 82161, 3060, 15), "small": (500, 2000, 100, 6)}
+Size = tuple[int, int, int, int]  # queries, gallery rows, people, cameras
+Work = Callable[..., float]
+SIZES: dict[str, Size] = {
+    "market": (3368, 15913, 750, 6),
+    "msmt17": (11659, 82161, 3060, 15),
+    "small": (500, 2000, 100, 6),
+}
+SEARCHED = 100  # queries that are re-ranked one at a time
 
 
-def data(size: str, dim: int = 512) -> tuple[Embeddings, Embeddings]:
+def data(size: Size, dim: int = 512) -> tuple[Embeddings, Embeddings]:
     """Queries and gallery: people as centres, cameras as small shifts, crops around them."""
-    queries, rows, people, cameras = SIZES[size]
+    queries, rows, people, cameras = size
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(people, dim)).astype(np.float32)
     shifts = 0.7 * rng.normal(size=(cameras, dim)).astype(np.float32)
@@ -69,11 +86,33 @@ def loop(query: Embeddings, gallery: Embeddings) -> float:
     return float(np.mean(found))
 
 
-def torchreid(path: str, query: Embeddings, gallery: Embeddings) -> float:
-    evaluator = runpy.run_path(path)["eval_market1501"]
+def torchreid(folder: str, query: Embeddings, gallery: Embeddings) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the compiled one is missing
+        evaluator = runpy.run_path(str(Path(folder) / "rank.py"))["eval_market1501"]
+    return _torchreid(evaluator, query, gallery)
+
+
+def compiled(folder: str, build: str, query: Embeddings, gallery: Embeddings) -> float:
+    return _torchreid(compile_torchreid(folder, build), query, gallery)
+
+
+def _torchreid(evaluator: Callable[..., Any], query: Embeddings, gallery: Embeddings) -> float:
     matrix = distance.pairwise(query.vectors, gallery.vectors)
     (qp, qc), (gp, gc) = numbers(query), numbers(gallery)
     return float(evaluator(matrix, qp, gp, qc, gc, 50)[1])
+
+
+def compile_torchreid(folder: str, build: str) -> Callable[..., Any]:
+    """torchreid's Cython evaluator, built the first time."""
+    import pyximport
+
+    sys.path.insert(0, str(Path(folder) / "rank_cylib"))
+    pyximport.install(build_dir=build, setup_args={"include_dirs": np.get_include()}, language_level=3)
+    import rank_cy
+
+    evaluator: Callable[..., Any] = rank_cy.evaluate_cy
+    return evaluator
 
 
 def reranked(query: Embeddings, gallery: Embeddings) -> float:
@@ -86,44 +125,77 @@ def original(path: str, query: Embeddings, gallery: Embeddings) -> float:
     return float(np.sum(function(*(distance.pairwise(a.vectors, b.vectors) for a, b in pairs)), dtype=float))
 
 
-def _child(work: Callable[..., float], extra: tuple[str, ...], size: str, pipe: Any) -> None:
+def one_by_one(query: Embeddings, gallery: Embeddings) -> float:
+    kept = rerank.Reranker(gallery.vectors)
+    seconds = []
+    for vector in query.vectors[:SEARCHED]:
+        started = time.perf_counter()
+        kept.distances(vector)
+        seconds.append(time.perf_counter() - started)
+    print(f"kept beside {kept.gallery.nbytes >> 20} MiB of vectors: {kept.nbytes >> 20} MiB", flush=True)
+    return 1000 * statistics.median(seconds)
+
+
+def _child(work: Work, extra: tuple[str, ...], size: Size, pipe: Any) -> None:
     query, gallery = data(size)
+    if work is compiled:
+        compile_torchreid(*extra)  # loading takes longer than a small evaluation
     started = time.perf_counter()
     value = work(*extra, query, gallery)
     seconds = time.perf_counter() - started
-    pipe.send((value, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10))
+    status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's memory as well
+    pipe.send((value, seconds, int(status.partition("VmHWM:")[2].split()[0]) >> 10))
 
 
-def measure(work: Callable[..., float], extra: tuple[str, ...], size: str) -> tuple[float, float, int]:
+def measure(work: Work, extra: tuple[str, ...], size: Size) -> tuple[float, float, int]:
+    """What it gave, seconds, and MiB at most."""
     mine, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_child, args=(work, extra, size, theirs))
     process.start()
+    theirs.close()
     result: tuple[float, float, int] = mine.recv()
     process.join()
     return result
+
+
+def options(parse: argparse.ArgumentParser) -> None:
+    parse.add_argument("--torchreid", metavar="METRICS", help="the folder torchreid/metrics of a checkout")
+    parse.add_argument("--original", metavar="FILE", help="the k-reciprocal authors' re_ranking_ranklist.py")
+    parse.add_argument("--only-ours", action="store_true")
+
+
+def contenders(args: argparse.Namespace, build: str) -> dict[str, tuple[Work, tuple[str, ...]]]:
+    found: dict[str, tuple[Work, tuple[str, ...]]] = {"evaluation, reid": (ours, ())}
+    if not args.only_ours:
+        found["evaluation, plain loop"] = (loop, ())
+    if args.torchreid:
+        found["evaluation, torchreid's Python"] = (torchreid, (args.torchreid,))
+        try:
+            compile_torchreid(args.torchreid, build)
+        except ImportError as error:
+            print(f"torchreid's compiled evaluator was not built: {error}")
+        else:
+            found["evaluation, torchreid's Cython"] = (compiled, (args.torchreid, build))
+    found["re-ranking, reid"] = (reranked, ())
+    found["re-ranking, reid, one query at a time"] = (one_by_one, ())
+    if args.original:
+        found["re-ranking, its authors' Python"] = (original, (args.original,))
+    return found
 
 
 def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--size", choices=SIZES, default="market")
     parse.add_argument("--rounds", type=int, default=3)
-    parse.add_argument("--torchreid", help="a copy of torchreid's metrics/rank.py")
-    parse.add_argument("--original", help="a copy of the k-reciprocal authors' re_ranking.py")
-    parse.add_argument("--only-ours", action="store_true")
+    options(parse)
     args = parse.parse_args()
-    contenders: dict[str, tuple[Callable[..., float], tuple[str, ...]]] = {"evaluation, ours": (ours, ())}
-    if not args.only_ours:
-        contenders["evaluation, loop"] = (loop, ())
-    if args.torchreid:
-        contenders["evaluation, torchreid"] = (torchreid, (args.torchreid,))
-    contenders["re-ranking, ours"] = (reranked, ())
-    if args.original:
-        contenders["re-ranking, original"] = (original, (args.original,))
-    seen: dict[str, list[tuple[float, float, int]]] = {name: [] for name in contenders}
-    for _ in range(args.rounds):
-        for name, (work, extra) in contenders.items():
-            seen[name].append(measure(work, extra, args.size))
-            print(name, seen[name][-1], flush=True)
+    with tempfile.TemporaryDirectory() as build:
+        every = contenders(args, build)
+        seen: dict[str, list[tuple[float, float, int]]] = {name: [] for name in every}
+        for _ in range(args.rounds):
+            for name, (work, extra) in every.items():
+                seen[name].append(measure(work, extra, SIZES[args.size]))
+                print(name, seen[name][-1], flush=True)
     table = {
         name: {
             "result": runs[0][0],

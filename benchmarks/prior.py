@@ -1,48 +1,125 @@
 """What the space-time priors add on Market-1501's validation people, alone and together with re-ranking.
 
-    python benchmarks/prior.py MARKET1501 --embeddings crops.npz [--model NAME]
+    python benchmarks/prior.py MARKET1501 [--model NAME] [--beside FILE.onnx FILE.xml] [--embeddings FOLDER] [--more]
 
 MARKET1501 is the folder that holds `bounding_box_train`; its last 100 people are searched, the others teach the
 priors. The weight is fitted on 100 people more, with a prior learnt without them, and the prior is then learnt again
-from everybody but those searched. The embeddings are read where the file exists, and computed with the model and
-written to it where not; vectors are brought to unit length.
+from everybody but those searched. Models are those that come with reid, ONNX files (fed as torchreid's are where they
+do not say how) and, where OpenVINO is installed, its IR files of the retail models (BGR, 0 to 255). Embeddings are kept
+in the folder, by the model's fingerprint, and read from there the next time. Vectors are brought to unit length.
+Intervals are 95 %, by bootstrap over the people searched.
 
 A model that was trained on the people the weight is fitted on errs less on them than on others, which could make the
-weight too small: the best weight for the people searched is printed beside it.
-
-"in the graph" puts the prior into all distances among queries and gallery before k-reciprocal neighbours are looked
-for, as st-ReID does; "after" adds it to re-ranked distances, with a weight of its own.
+weight too small; --more prints the best weight for the people searched beside it. It also adds the prior to re-ranked
+distances instead, with a weight of its own, and puts st-ReID's into the graph: into all distances among queries and
+gallery before k-reciprocal neighbours are looked for, as st-ReID does, and as "both" does with ours.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from reid import data, distance, files, rerank
+from reid import data, distance, evaluation, files, images, rerank
 from reid.embed import DEFAULT_MODEL, Embedder
+from reid.errors import ModelError
 from reid.evaluation import evaluate_distances, hold_out
+from reid.images import Preprocess
+from reid.rerank import KReciprocal
 from reid.spacetime import PaperPrior, TransitionPrior, fit_weight
 from reid.types import Crop, Embeddings, Vectors
 
 PEOPLE = 100
+IMAGENET = Preprocess(256, 128, "RGB", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+RETAIL = Preprocess(256, 128, "BGR")
+Known = Mapping[str, tuple[Crop, Vectors]]
 
 
-def load(folder: str, path: Path | None, model: str) -> dict[str, tuple[Crop, Vectors]]:
+def options(parse: argparse.ArgumentParser) -> None:
+    parse.add_argument("--model", default=DEFAULT_MODEL)
+    parse.add_argument("--beside", nargs="*", default=[], metavar="FILE", help="further models")
+    parse.add_argument("--embeddings", type=Path, metavar="FOLDER")
+
+
+def load(folder: str, kept: Path | None, model: str) -> Known:
     """Every training crop by file name, as it is read now, and its unit vector."""
     crops = data.read(folder, split="train")
+    fingerprint, embed = (_openvino if model.endswith(".xml") else _onnx)(model)
+    path = kept / f"{Path(model).stem}-{fingerprint}.npz" if kept else None
     if path is not None and path.exists():
         embedded = files.load(path)
     else:
-        embedded = Embedder(model)(crops)
+        embedded = Embeddings(embed(crops), tuple(crops), fingerprint)
         if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
             files.save(embedded, path)
     rows = {crop.name: i for i, crop in enumerate(embedded.crops)}
     unit = distance.normalise(embedded.vectors)
     return {crop.name: (crop, unit[rows[crop.name]]) for crop in crops}
+
+
+def _onnx(model: str) -> tuple[str, Callable[[Sequence[Crop]], Vectors]]:
+    try:
+        embedder = Embedder(model)
+    except ModelError:
+        embedder = Embedder(model, preprocess=IMAGENET)
+    return embedder.fingerprint, lambda crops: embedder(crops).vectors
+
+
+def _openvino(model: str, batch: int = 16) -> tuple[str, Callable[[Sequence[Crop]], Vectors]]:
+    import openvino
+
+    core = openvino.Core()
+    network = core.read_model(model)
+    network.reshape([batch, 3, RETAIL.height, RETAIL.width])
+    compiled = core.compile_model(network, "CPU")
+
+    def embed(crops: Sequence[Crop]) -> Vectors:
+        out = []
+        for start in range(0, len(crops), batch):
+            part = [RETAIL.look(images.read(crop.path))[0] for crop in crops[start : start + batch]]
+            full = np.stack(part + part[-1:] * (batch - len(part)))
+            out.append(compiled(RETAIL.prepare(full))[0].reshape(batch, -1)[: len(part)].copy())
+        return np.concatenate(out)
+
+    weights = Path(model).with_suffix(".bin").read_bytes()
+    return hashlib.sha256(weights).hexdigest()[:16], embed
+
+
+class Searched:
+    """The people searched, those the weight is fitted on, and what was learnt from whom."""
+
+    def __init__(self, known: Known):
+        def embedded(crops: list[Crop]) -> Embeddings:
+            return Embeddings(np.stack([known[c.name][1] for c in crops]), tuple(crops), "unit")
+
+        self.train, *searched = hold_out([crop for crop, _ in known.values()], PEOPLE)
+        self.learnt, *fitted = hold_out(self.train, PEOPLE)
+        self.query, self.gallery = map(embedded, searched)
+        self.fit_query, self.fit_gallery = map(embedded, fitted)
+        self.partial = TransitionPrior.fit(self.learnt)
+        weighted = self.partial.weighted(self.fit_query, self.fit_gallery, "squared")
+        prior = TransitionPrior.fit(self.train)
+        self.prior = replace(prior, weight=weighted.weight, model=weighted.model, metric=weighted.metric)
+
+    def found(self, reranking: KReciprocal | None = None, prior: TransitionPrior | None = None) -> evaluation.Distances:
+        return evaluation.distances(self.query, self.gallery, reranking, prior=prior)()
+
+    def scores(self, distances: evaluation.Distances) -> list[float]:
+        found = evaluate_distances(distances, self.query.crops, self.gallery.crops).metrics
+        return [found[name] for name in ("rank-1", "mAP", "mINP")]
+
+
+def with_prior(known: Known) -> list[float]:
+    """Rank-1, mAP and mINP with our prior, and with it in the graph."""
+    searched = Searched(known)
+    scores = [searched.scores(searched.found(settings, searched.prior)) for settings in (None, rerank.PAPER)]
+    return scores[0] + scores[1]
 
 
 def together(query: Embeddings, gallery: Embeddings) -> Embeddings:
@@ -80,48 +157,55 @@ def graph(distances: Vectors, queries: int, settings: rerank.KReciprocal = reran
 def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("data")
-    parse.add_argument("--embeddings", type=Path)
-    parse.add_argument("--model", default=DEFAULT_MODEL)
+    options(parse)
+    parse.add_argument("--more", action="store_true")
     args = parse.parse_args()
-    known = load(args.data, args.embeddings, args.model)
+    for model in (args.model, *args.beside):
+        searched = Searched(load(args.data, args.embeddings, model))
+        counted = f"{len(searched.query)} queries, {len(searched.gallery)} in the gallery"
+        print(f"\n{Path(model).stem}: {counted}; priors from {len(searched.prior.learnt_from)} people\n")
+        print("| distances | rank-1 | mAP | mINP | weight |\n|---|---|---|---|---|")
+        table(searched)
+        if args.more:
+            more(searched)
 
-    def embeddings(crops: list[Crop]) -> Embeddings:
-        return Embeddings(np.stack([known[c.name][1] for c in crops]), tuple(crops), "unit")
 
-    train, *searched = hold_out([crop for crop, _ in known.values()], PEOPLE)
-    learnt, *fitted = hold_out(train, PEOPLE)
-    (query, gallery), (fit_query, fit_gallery) = map(embeddings, searched), map(embeddings, fitted)
-    paper, partial, ours = PaperPrior.fit(train), TransitionPrior.fit(learnt), TransitionPrior.fit(train)
+def show(searched: Searched, name: str, distances: evaluation.Distances, weight: float | None = None) -> None:
+    """A row of the table."""
+    report = evaluate_distances(distances, searched.query.crops, searched.gallery.crops, intervals=True)
+    values = []
+    for key in ("rank-1", "mAP", "mINP"):
+        low, high = report.intervals[key]
+        values.append(f"{100 * report.metrics[key]:.1f} ({100 * low:.1f}–{100 * high:.1f})")
+    print(f"| {name} | {' | '.join(values)} | {'' if weight is None else f'{weight:.3f}'} |", flush=True)
 
-    def show(name: str, distances: Vectors, weight: float | None = None) -> None:
-        """A row of the table."""
-        m = evaluate_distances(distances, query.crops, gallery.crops).metrics
-        values = " | ".join(f"{100 * m[key]:.1f}" for key in ("rank-1", "mAP", "mINP"))
-        print(f"| {name} | {values} | {'' if weight is None else f'{weight:.3f}'} |", flush=True)
 
-    print(f"{len(query)} queries, {len(gallery)} in the gallery; priors from {len({c.pid for c in train})} people\n")
-    print("| distances | R1 | mAP | mINP | weight |\n|---|---|---|---|---|")
-    show("visual", distance.pairwise(query.vectors, gallery.vectors))
-    show("+ st-ReID's prior", whole(paper, query, gallery))
-    for metric in ("euclidean", "squared"):
-        fit = partial.weighted(fit_query, fit_gallery, metric)
-        prior = replace(ours, weight=fit.weight, model=fit.model, metric=metric)
-        show(f"+ prior, {metric}", whole(prior, query, gallery), prior.weight)
-        best = ours.weighted(query, gallery, metric)
-        show(f"+ prior, {metric}, best weight for them", whole(best, query, gallery), best.weight)
+def table(searched: Searched) -> None:
+    query, gallery, prior = searched.query, searched.gallery, searched.prior
+    alone = KReciprocal(alone=True)
+    show(searched, "visual", searched.found())
+    show(searched, "+ st-ReID's prior", whole(PaperPrior.fit(searched.train), query, gallery))
+    show(searched, "+ our prior", searched.found(None, prior), prior.weight)
+    show(searched, "re-ranked", searched.found(rerank.PAPER))
+    show(searched, "re-ranked, each query alone", searched.found(alone))
+    show(searched, "both", searched.found(rerank.PAPER, prior), prior.weight)
+    show(searched, "both, each query alone", searched.found(alone, prior), prior.weight)
 
+
+def more(searched: Searched) -> None:
+    query, gallery = searched.query, searched.gallery
+    best = searched.prior.weighted(query, gallery, "squared")
+    show(searched, "+ our prior, best weight for them", whole(best, query, gallery), best.weight)
     reranked = rerank.k_reciprocal(query.vectors, gallery.vectors)
-    every, queries = together(query, gallery), len(query)
-    np.testing.assert_allclose(
-        graph(distance.pairwise(every.vectors, every.vectors, "squared"), queries), reranked, atol=1e-4
-    )
-    show("re-ranked", reranked)
-    fit_reranked = rerank.k_reciprocal(fit_query.vectors, fit_gallery.vectors)
-    ratios = partial.log_ratio(fit_query.crops, fit_gallery.crops)
-    weight = fit_weight(fit_reranked, ratios, fit_query.crops, fit_gallery.crops)
-    show("re-ranked, prior after", reranked - np.float32(weight) * ours.log_ratio(query.crops, gallery.crops), weight)
-    show("re-ranked, st-ReID's prior in the graph", graph(whole(paper, every, every), queries))
-    show("re-ranked, prior in the graph", graph(whole(prior, every, every), queries), prior.weight)
+    ratios = searched.partial.log_ratio(searched.fit_query.crops, searched.fit_gallery.crops)
+    fitted = rerank.k_reciprocal(searched.fit_query.vectors, searched.fit_gallery.vectors)
+    weight = fit_weight(fitted, ratios, searched.fit_query.crops, searched.fit_gallery.crops)
+    after = reranked - np.float32(weight) * searched.prior.log_ratio(query.crops, gallery.crops)
+    show(searched, "re-ranked, our prior added after", after, weight)
+    every = together(query, gallery)
+    visual = distance.pairwise(every.vectors, every.vectors, "squared")
+    np.testing.assert_allclose(graph(visual, len(query)), reranked, atol=1e-4)
+    show(searched, "both, with st-ReID's prior", graph(whole(PaperPrior.fit(searched.train), every, every), len(query)))
 
 
 if __name__ == "__main__":

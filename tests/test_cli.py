@@ -6,19 +6,22 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from reid import files
+from reid import distance, files, roc
 from reid.cli import VERBS, main, parser
 from reid.data import read
+from reid.distance import blocks as pairwise_blocks
 from reid.distance import pairwise
 from reid.embed import Embedder
 from reid.evaluation import query_and_gallery
 from reid.street import draw_street
-from reid.types import Crop
+from reid.types import Crop, Embeddings
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -134,18 +137,127 @@ def test_evaluate_and_show(run: Run, street: Path, model: Path) -> None:
 
 
 def test_evaluate_from_a_file_of_embeddings(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
-    run("embed", street, "-o", tmp_path / "street.npz", "--model", model)
-    code, out, _ = run("evaluate", tmp_path / "street.npz", "--protocol", "cross-camera", "--intervals")
-    assert code == 0
+    file = tmp_path / "street.npz"
+    run("embed", street, "-o", file, "--model", model)
+    _, out, _ = run("evaluate", street, "--model", model, "--protocol", "cross-camera", "--json")
+    from_pictures = json.loads(out)
+    _, out, _ = run("evaluate", file, "--protocol", "cross-camera", "--json")
+    from_file = json.loads(out)
+    assert (from_pictures.pop("source"), from_pictures.pop("model")) == (str(street), "tiny")
+    assert (from_file.pop("source"), from_file.pop("model")) == (str(file), files.load(file).model)
+    assert from_pictures == from_file
+    _, out, _ = run("evaluate", file, "--pairs")
+    assert all(name in out for name in ("EER", "TPR@FPR=0.01", "FNIR@FPIR=0.1"))
+    _, out, _ = run("evaluate", file, "--rerank")
+    assert "re-ranked with k-reciprocal encoding (k1 = 20, k2 = 6, λ = 0.3; queries see each other)" in out
+    _, out, _ = run("evaluate", file, "--rerank", "--alone")
+    assert "λ = 0.3; each query alone)" in out
+    code, _, err = run("evaluate", file, "--alone")
+    assert (code, "give --rerank as well" in err) == (2, True)
+
+
+def test_intervals_say_how_many_people_they_rest_on(run: Run, people: Embeddings, tmp_path: Path) -> None:
+    files.save(people, tmp_path / "e.npz")
+    code, out, err = run("evaluate", tmp_path / "e.npz", "--intervals")
+    assert (code, err) == (0, "")
     assert "mAP (plain)" in out
     assert "95 % within" in out
-    _, from_pictures, _ = run("evaluate", street, "--model", model, "--protocol", "cross-camera", "--json")
-    _, from_file, _ = run("evaluate", tmp_path / "street.npz", "--protocol", "cross-camera", "--json")
-    assert from_pictures == from_file
-    _, out, _ = run("evaluate", tmp_path / "street.npz", "--pairs")
-    assert all(name in out for name in ("EER", "TPR@FPR=0.01", "FNIR@FPIR=0.1"))
-    _, out, _ = run("evaluate", tmp_path / "street.npz", "--rerank")
-    assert "re-ranked with k-reciprocal encoding (k1 = 20, k2 = 6, λ = 0.3; queries see each other)" in out
+    assert "intervals by bootstrap over 12 people" in out
+    for option, who in ((2, "2 people"), (1, "1 person")):
+        code, out, err = run("evaluate", tmp_path / "e.npz", "--intervals", "--hold-out", option)
+        assert "95 % within" not in out
+        assert f"no intervals: the queries show {who}, and fewer than 10" in err
+    _, out, _ = run("evaluate", tmp_path / "e.npz", "--intervals", "--pairs", "--hold-out", 3, "--json")
+    report = json.loads(out)
+    assert (report["intervals"], report["people"], report["hold_out"]) == ({}, 3, 3)
+
+
+def walkers(people: int, seed: int = 0) -> Embeddings:
+    """People who take a minute from one camera to the next, and are hard to tell apart by their vectors."""
+    rng = np.random.default_rng(seed)
+    crops, vectors = [], []
+    for p in range(people):
+        start, centre = rng.uniform(0, 3000), rng.normal(size=6)
+        for camera in range(3):
+            crops += [Crop(f"{p}/{camera}/{i}", f"{p:03}", str(camera), start + 60 * camera + i) for i in range(2)]
+            vectors += [centre + rng.normal(scale=1.2, size=6) for _ in range(2)]
+    return Embeddings(np.array(vectors, dtype=np.float32), tuple(crops), "drawn")
+
+
+def test_a_prior_is_learnt_and_used(run: Run, tmp_path: Path) -> None:
+    file, prior, plot = tmp_path / "e.npz", tmp_path / "prior.json", tmp_path / "prior.svg"
+    files.save(walkers(90), file)
+    code, out, err = run("prior", file, "-o", prior, "--hold-out", 30, "--plot", plot)
+    assert (code, err) == (0, "")
+    assert f"Wrote {prior}: 60 people, 3 cameras, 3 pairs" in out
+    assert "fitted on 15 people that the prior had not seen" in out
+    assert plot.read_text().startswith("<svg")
+    held = ("evaluate", file, "--hold-out", 30)
+
+    def measured(*options: object) -> dict[str, Any]:
+        code, out, err = run(*held, "--json", *options)
+        assert (code, err) == (0, "")
+        report = json.loads(out)
+        return {"mAP": report["metrics"]["mAP"], "said": report["reranking"]}
+
+    visual, timed = measured(), measured("--prior", prior)
+    reranked, both = measured("--rerank"), measured("--rerank", "--prior", prior)
+    assert timed["mAP"] > visual["mAP"] + 0.1
+    assert both["mAP"] > reranked["mAP"] + 0.1
+    assert visual["said"] == ""
+    assert timed["said"].startswith("a space-time prior of 60 people (weight ")
+    assert both["said"].startswith("k-reciprocal encoding (k1 = 20")
+    assert " on distances with a space-time prior of 60 people (weight" in both["said"]
+    page = tmp_path / "page.html"
+    code, out, _ = run(*held, "--prior", prior, "--rerank", "--html", page)
+    assert f"re-ranked with {both['said']}" in out
+    assert both["said"] in page.read_text()
+
+
+def test_a_prior_that_knows_those_searched_for_is_no_measure(run: Run, tmp_path: Path) -> None:
+    file, prior = tmp_path / "e.npz", tmp_path / "prior.json"
+    files.save(walkers(40), file)
+    run("prior", file, "-o", prior, "--hold-out", 10, "--fit-on", 8)
+    _, out, err = run("evaluate", file, "--hold-out", 15, "--prior", prior)
+    assert "learnt from 5 of the people searched for, so that figures are too good" in out
+    assert "learn it without them: --hold-out" in err
+
+
+def test_prior_learns_from_training_people_only(run: Run, tmp_path: Path) -> None:
+    made = walkers(30)
+    split = [replace(c, extra={"split": "train" if int(str(c.pid)) < 20 else "query"}) for c in made.crops]
+    files.save(Embeddings(made.vectors, tuple(split), made.model), tmp_path / "e.npz")
+    code, out, _ = run("prior", tmp_path / "e.npz", "-o", tmp_path / "p.json", "--json")
+    assert (code, json.loads(out)["people"]) == (0, 20)
+    files.save(Embeddings(made.vectors[-12:], tuple(split[-12:]), made.model), tmp_path / "e.npz")
+    code, _, err = run("prior", tmp_path / "e.npz", "-o", tmp_path / "q.json")
+    assert (code, "holds query and nothing to train on" in err) == (2, True)
+    untimed = tuple(replace(crop, time=None) for crop in made.crops)
+    files.save(Embeddings(made.vectors, untimed, made.model), tmp_path / "e.npz")
+    code, _, err = run("prior", tmp_path / "e.npz", "-o", tmp_path / "q.json")
+    assert (code, "needs crops that name person, camera and time" in err) == (2, True)
+
+
+def test_prior_from_pictures(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    code, out, err = run("prior", street, "-o", tmp_path / "p.json", "--model", model, "--fit-on", 2)
+    assert (code, err) == (0, "")
+    code, out, _ = run("evaluate", street, "--model", model, "--prior", tmp_path / "p.json", "--json")
+    assert "learnt from 6 of the people" in json.loads(out)["reranking"]
+    code, _, err = run("evaluate", street, "--prior", tmp_path / "p.json")
+    assert (code, "fitted for model" in err) == (2, True)
+
+
+def test_pairs_and_page_verify_once(
+    run: Run, people: Embeddings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.save(people, tmp_path / "e.npz")
+    calls = []
+    once = roc.verification
+    monkeypatch.setattr(roc, "verification", lambda *a, **k: (calls.append(1), once(*a, **k))[1])
+    monkeypatch.setattr(distance, "blocks", lambda *a, **k: (calls.append(2), pairwise_blocks(*a, **k))[1])
+    monkeypatch.setattr("reid.evaluation.blocks", distance.blocks)
+    code, out, _ = run("evaluate", tmp_path / "e.npz", "--pairs", "--html", tmp_path / "r.html")
+    assert (code, "EER" in out, sorted(calls)) == (0, True, [1, 2])
 
 
 def test_evaluate_writes_a_page(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
@@ -198,6 +310,14 @@ MISTAKES = {
     "no cameras": (["search", "PICTURE", "PICTURE", "--other-cameras", "--model", "MODEL"], "no camera is known"),
     "no answers wanted": (["search", "PICTURE", "STREET", "-k", "0", "--model", "MODEL"], "k is 0"),
     "no such protocol": (["evaluate", "STREET", "--protocol", "x", "--model", "MODEL"], "market1501"),
+    "prior of nobody left": (["prior", "STREET", "-o", "p.json", "--hold-out", "6"], "fitted on 0 of 0 people"),
+    "prior of too many": (["prior", "STREET", "-o", "p.json", "--hold-out", "7"], "hold out 1 to 6"),
+    "prior fitted on all": (["prior", "STREET", "-o", "p.json", "--fit-on", "6"], "fitted on 6 of 6 people"),
+    "no such prior": (["evaluate", "STREET", "--prior", "p.json", "--model", "MODEL"], "p.json does not exist"),
+    "somebody's distances with a prior": (
+        ["evaluate", "STREET", "--prior", "p.json", "--distances", "d.npy"],
+        "only embeddings can be re-ranked or take a prior",
+    ),
     "unknown ending": (["embed", "STREET", "-o", "e.doc", "--model", "MODEL"], ".npz"),
     "folder that cannot be written to": (
         ["embed", "STREET", "-o", "/proc/none/e.npz", "--model", "MODEL"],
@@ -262,6 +382,8 @@ def test_what_would_be_lost_is_kept(run: Run, street: Path, model: Path, tmp_pat
     for command in (
         ("search", photo, street, "--html", photo),
         ("show", street, "--write-split", "people", "-o", photo),
+        ("prior", street, "-o", photo),
+        ("prior", street, "-o", tmp_path / "p.json", "--plot", photo),
     ):
         assert run(*command)[0] == 2
     code, _, err = run("demo", "-o", tmp_path)

@@ -54,16 +54,49 @@ def test_market(market: Path) -> None:
     crops = {crop.name: crop for crop in data.read(market)}
     assert Counter(crop.extra["split"] for crop in crops.values()) == {"train": 3, "query": 1, "gallery": 3}
     plain = crops["0002_c1s1_000451_03.jpg"]
-    assert (plain.pid, plain.camera, plain.time, plain.role) == ("0002", "1", 451 / 25, "person")
+    assert (plain.pid, plain.camera, plain.time, plain.role) == ("0002", "1", 5 + 451 / 25, "person")
     distractor, junk = crops["0000_c1s1_000100_01.jpg"], crops["-1_c3s1_000200_01.jpg"]
     assert (distractor.pid, distractor.role, distractor.camera) == (None, "distractor", "1")
     assert (junk.pid, junk.role, junk.camera) == (None, "junk", "3")
 
 
-def test_market_lays_sequences_end_to_end_alike_in_every_split(market: Path) -> None:
+def test_markets_clock_does_not_depend_on_which_files_are_there(market: Path) -> None:
+    for source in (market, market / "bounding_box_train", market / "bounding_box_train" / "0007_c1s2_000025_01.jpg"):
+        late = next(crop for crop in data.read(f"market1501:{source}") if crop.pid == "0007")
+        assert late.time == 2916 + 25 / 25
+
+
+def test_market_starts_leave_room_for_the_lengths_that_st_reid_published() -> None:
+    """Largest frame numbers, from its prepare.py; a start is known to some twenty seconds."""
+    lengths = {
+        "1": (72681, 74546, 74881, 74661, 74891, 54346),
+        "2": (163691, 164677, 98102),
+        "3": (161708, 161769, 104469),
+        "4": (72107, 72373, 74810, 74541, 74910, 50616),
+        "5": (161095, 161724, 103487),
+        "6": (87551, 131268, 95817, 30952),
+    }
+    names = [Path(f"0002_c{c}s{i}_{n:06d}_00.jpg") for c, row in lengths.items() for i, n in enumerate(row, 1)]
+    crops = market1501.read_names(names) or []
+    ends = {crop.name[5:9]: crop.time or 0 for crop in crops}
+    for camera, starts in market1501.MARKET_STARTS.items():
+        assert len(starts) == len(lengths[camera])
+        for i, start in enumerate(starts, 1):
+            assert ends[f"c{camera}s{i}"] == start + lengths[camera][i - 1] / 25
+            assert i == 1 or ends[f"c{camera}s{i - 1}"] < start + 20
+    stop = market1501.MARKET_STARTS["6"][1] - ends["c6s1"]
+    assert stop == pytest.approx(3215, abs=15)
+
+
+@pytest.mark.parametrize("other", ["0002_c1s1_080000_00.jpg", "0002_c1s7_000100_00.jpg"])
+def test_sequences_of_another_data_set_are_laid_end_to_end(market: Path, draw: Draw, other: str) -> None:
+    draw(f"market/bounding_box_test/{other}")
+    longest = 80000 if "s1" in other else 900
     for source in (market, market / "bounding_box_train"):
         late = next(crop for crop in data.read(source) if crop.pid == "0007")
-        assert late.time == (900 + 25) / 25  # sequence 1 of camera 1 lasts to frame 900, which is a query
+        assert late.time == (longest + 25) / 25
+        elsewhere = next(crop for crop in data.read(source) if crop.camera == "2")
+        assert elsewhere.time == 31 + 100 / 25
 
 
 def test_market_splits(market: Path) -> None:

@@ -324,7 +324,7 @@ def test_short_lists_are_filled_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([[0, 1]], r"lists for 1 queries, but there are 2"),
+        ([[0, 1]], r"ranked lists in .*: 1, queries: 2"),
         ([[0, 1], [2, 3]], r"list 1 of .* names gallery row 3; rows of this gallery are numbered 0 to 2"),
         ([[0, 1], [-2, 1]], r"names gallery row -2"),
         ([[0, -1, 1], [0, 1, 2]], r"list 0 of .* has −1 between its rows"),

@@ -18,7 +18,7 @@ ROOMS: list[set[str]] = [
     {"errors", "disk"},
     {"types", "recipes"},
     {"images"},
-    {"data", "distance", "metrics", "files", "street"},
+    {"data", "distance", "metrics", "files", "street", "protocols"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"losses", "sampler", "augment", "nets"},
     {"checkpoint", "embed", "evaluation_page", "feed", "runs"},

@@ -67,6 +67,101 @@ def test_something_extra_enters_the_neighbourhoods() -> None:
     assert np.abs(found - rerank.k_reciprocal(points[:12], points[12:], KReciprocal(8, 4))).max() > 0.01
 
 
+def by_itself(points: np.ndarray, queries: int, settings: KReciprocal, apart: np.ndarray | float = 0.0) -> np.ndarray:
+    """The paper's algorithm run for each query and the gallery alone."""
+    rows = []
+    for i in range(queries):
+        these = np.append(i, np.arange(queries, len(points)))
+        extra = apart[np.ix_(these, these)] if isinstance(apart, np.ndarray) else apart
+        rows.append(slow.rerank(points[these], 1, settings.k1, settings.k2, settings.weight, extra))
+    return np.concatenate(rows)
+
+
+ALONE = [(20, 6, 0.3), (7, 3, 0.3), (15, 6, 0.0), (3, 1, 0.5), (4, 9, 1.0), (2, 2, 0.2)]
+
+
+@pytest.mark.parametrize("settings", ALONE)
+@pytest.mark.parametrize("seed", range(3))
+def test_one_query_by_itself_equals_the_papers_algorithm_for_it_and_the_gallery(
+    settings: tuple[int, int, float], seed: int
+) -> None:
+    """Also with k2 beyond k1 + 1, and far-off queries that are the farthest point of most of the gallery."""
+    points = people(12, 6, 10, 0.5, seed)
+    points[:3] *= 3
+    wanted = by_itself(points, 12, KReciprocal(*settings))
+    kept = rerank.Reranker(points[12:], KReciprocal(*settings))
+    found = np.stack([kept.distances(query) for query in points[:12]])
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    at_once = rerank.k_reciprocal(points[:12], points[12:], KReciprocal(*settings, alone=True))
+    np.testing.assert_allclose(at_once, found, atol=1e-6)
+    together = rerank.k_reciprocal(points[:12], points[12:], KReciprocal(*settings))
+    assert np.abs(together - found).max() > 0.001 or settings[2] == 1
+
+
+@pytest.mark.parametrize("spread", [0.5, 1.1])
+def test_one_query_in_a_gallery_most_of_which_it_does_not_touch(spread: float) -> None:
+    points = people(90, 7, 12, spread, 7)
+    points[:4] *= 2
+    kept = rerank.Reranker(points[12:])
+    for i in range(12):
+        wanted = rerank.k_reciprocal(points[i : i + 1], points[12:])[0]
+        np.testing.assert_allclose(kept.distances(points[i]), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 19, 20, 21, 22])
+def test_one_query_beside_few_rows(rows: int) -> None:
+    points = people(5, 6, 4, 0.5, rows)[: rows + 4]
+    wanted = by_itself(points, 4, KReciprocal())
+    np.testing.assert_allclose(rerank.k_reciprocal(points[:4], points[4:], KReciprocal(alone=True)), wanted, atol=1e-5)
+
+
+def test_one_query_among_its_own_copies() -> None:
+    points = np.repeat(people(6, 4, 6, 0.5, 0), 3, axis=0)
+    points = np.round(points * 8) / 8
+    wanted = by_itself(points, 9, KReciprocal(8, 3))
+    found = rerank.k_reciprocal(points[:9], points[9:], KReciprocal(8, 3, alone=True))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    same = np.ones((5, 3), dtype=np.float32)  # where all is one, there is no largest distance to divide by
+    np.testing.assert_allclose(
+        rerank.k_reciprocal(same[:1], same[1:], KReciprocal(2, 2, alone=True)),
+        rerank.k_reciprocal(same[:1], same[1:], KReciprocal(2, 2)),
+        atol=1e-6,
+    )
+
+
+def test_one_query_with_something_extra() -> None:
+    points = people(10, 7, 8, 0.6, 2)
+    apart = np.random.default_rng(2).random((70, 70)) * 4
+    apart += apart.T
+    wanted = by_itself(points, 12, KReciprocal(8, 4), apart)
+    found = rerank.k_reciprocal(points[:12], points[12:], KReciprocal(8, 4, alone=True), Matrix(apart))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_a_kept_gallery_is_not_changed_by_queries() -> None:
+    points = people(12, 6, 10, 0.5, 0)
+    kept = rerank.Reranker(points[12:])
+    first = kept.distances(points[0])
+    for query in points[1:12]:
+        kept.distances(query)
+    np.testing.assert_array_equal(kept.distances(points[0]), first)
+    assert kept.nbytes > 60 * 21 * 8
+
+
+@pytest.mark.parametrize(
+    ("gallery", "query", "said"),
+    [
+        (np.zeros((0, 4)), np.zeros((1, 4)), "at least one row"),
+        (np.zeros(4), np.zeros((1, 4)), "at least one row"),
+        (np.zeros((3, 4)), np.zeros((1, 5)), "embed them with one model"),
+        (np.zeros((3, 4)), np.zeros(4), "embed them with one model"),
+    ],
+)
+def test_a_kept_gallery_says_what_does_not_fit(gallery: np.ndarray, query: np.ndarray, said: str) -> None:
+    with pytest.raises(ShapeError, match=said):
+        next(rerank.Reranker(gallery).blocks(query))
+
+
 def test_blocks_are_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     points = people(10, 6, 8, 0.5, 4)
     whole = rerank.k_reciprocal(points[:20], points[20:])

@@ -62,7 +62,7 @@ def test_verification_equals_a_loop_over_all_pairs(protocol: str, weighting: cas
         case = random_case(seed)
         found = slow.pairs(*case, protocol, weighting)
         if len({p.same for p in found}) < 2:
-            with pytest.raises(DataError, match=r"none of the|every pair"):
+            with pytest.raises(DataError, match=r"none of|every pair"):
                 verification(*case, protocol, weighting)
             continue
         seen = verification(*case, protocol, weighting, RATES)
@@ -354,7 +354,7 @@ def test_what_cannot_be_measured_is_refused(people: Embeddings) -> None:
     strangers = [Crop(c.path, f"not {c.pid}", c.camera) for c in crops]
     alone = [replace(c, pid="1") for c in crops]
     for measure in (verification, open_set):
-        with pytest.raises(DataError, match="none of the 108 queries has a match"):
+        with pytest.raises(DataError, match="none of 108"):
             measure(whole, strangers, crops)
         with pytest.raises(DataError, match="'markt'; it can be market1501"):
             measure(whole, crops, crops, "markt")
@@ -364,11 +364,14 @@ def test_what_cannot_be_measured_is_refused(people: Embeddings) -> None:
             measure(np.zeros((3, 4)), crops, crops)
         with pytest.raises(ShapeError, match="each query come once"):
             measure(iter([(slice(0, 108), whole), (slice(0, 1), whole[:1])]), crops, crops)
-        with pytest.raises(ShapeError, match="8 of 108 queries have no distances"):
+        with pytest.raises(ShapeError, match="queries without distances: 8 of 108"):
             measure(iter([(slice(0, 100), whole[:100])]), crops, crops)
         broken = whole.copy()
         broken[5, 7] = np.nan
-        with pytest.raises(ShapeError, match=r"query 5 \(p0/c1/2\.jpg\) is not a number or"):
+        with pytest.raises(ShapeError, match=r"query 5 \(p0/c1/2\.jpg\) is not a number; compute"):
+            measure(broken, crops, crops)
+        broken[5, 7] = -np.inf
+        with pytest.raises(ShapeError, match=r"query 5 \(p0/c1/2\.jpg\) is −∞; compute"):
             measure(broken, crops, crops)
     with pytest.raises(DataError, match="every pair that counts shows one person"):
         verification(whole, alone, alone)

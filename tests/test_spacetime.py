@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from reid import distance
+from reid import distance, evaluation
 from reid.errors import DataError, ModelError, ShapeError
 from reid.evaluation import evaluate, evaluate_distances
-from reid.spacetime import Axis, PaperPrior, TransitionPrior, estimate_offsets, fit_weight
+from reid.rerank import KReciprocal, k_reciprocal
+from reid.spacetime import Axis, PaperPrior, TransitionPrior, align_recordings, estimate_offsets, fit_weight, plot
 from reid.spacetime.sightings import sightings
 from reid.spacetime.transitions import _same, _strangers
 from reid.types import Crop, Embeddings
@@ -239,6 +242,52 @@ def test_blocks_and_chosen_pairs_are_parts_of_the_whole(
     np.testing.assert_array_equal(prior.between(query.crops, gallery.crops).at(rows, columns), ratios[rows, columns])
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_evaluation_puts_the_prior_where_neighbours_are_looked_for(prior: TransitionPrior, alone: bool) -> None:
+    query, gallery = halves(embedded(walkers(30, 1, first=200), 0.9, 1))
+    weighted = replace(prior, weight=0.05, model="drawn", metric="squared")
+    every = (*query.crops, *gallery.crops)
+    penalty = 0.05 * (prior.limit - prior.log_ratio(every, every))
+
+    class Whole:
+        def block(self, rows: slice) -> np.ndarray:
+            return penalty[rows].astype(np.float32)
+
+        def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+            return penalty[rows, columns].astype(np.float32)
+
+    settings = KReciprocal(6, 3, alone=alone)
+    wanted = k_reciprocal(query.vectors, gallery.vectors, settings, Whole())
+    found = np.concatenate([block for _, block in evaluation.distances(query, gallery, settings, prior=weighted)()])
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    report = evaluate(query, gallery, reranking=settings, prior=weighted)
+    assert report.metrics == evaluate_distances(found, query.crops, gallery.crops).metrics
+    assert report.reranking == f"{settings} on distances with a {weighted}"
+    only = evaluate(query, gallery, prior=weighted)
+    blocks = weighted.blocks(query, gallery)
+    assert only.metrics == evaluate_distances(blocks, query.crops, gallery.crops).metrics
+    assert only.reranking == "a space-time prior of 80 people (weight 0.05, squared distances)"
+
+
+def test_a_report_says_when_the_prior_knows_those_searched_for(prior: TransitionPrior) -> None:
+    query, gallery = halves(embedded(walkers(30, 1, first=60), 0.9, 1))
+    report = evaluate(query, gallery, prior=replace(prior, weight=0.05, model="drawn"))
+    assert report.reranking.endswith("learnt from 20 of the people searched for, so that figures are too good")
+
+
+def test_the_plot_shows_each_pair_of_cameras_once_each_way(prior: TransitionPrior) -> None:
+    crops = [*walkers(60, 0), Crop("x", "x", "<alone & far>", 30.0)]
+    drawn = ElementTree.fromstring(plot.svg(TransitionPrior.fit(crops)))
+    titles = [t.text or "" for t in drawn.iter("{http://www.w3.org/2000/svg}title")]
+    assert len(titles) == 4 * 3
+    assert titles.count("nobody was seen by both") == 6
+    (there,) = [t for t in titles if t.startswith("c0 → c1: 60 people")]
+    assert re.search(r"after (5[5-9] s|1\.[01] min) one person is [\d.]+ times as likely as two", there)
+    assert any(
+        "<alone & far>".startswith((t.text or "-").rstrip("…")) for t in drawn.iter("{http://www.w3.org/2000/svg}text")
+    )
+
+
 def test_axis_is_even_near_zero_and_long_far_out() -> None:
     axis = Axis.reaching(86400)
     seconds = axis.seconds(np.arange(len(axis)))
@@ -255,7 +304,8 @@ def test_a_prior_survives_a_file(prior: TransitionPrior, tmp_path: Path) -> None
     back = TransitionPrior.load(tmp_path / "prior.json")
     np.testing.assert_array_equal(back.log_ratios, prior.log_ratios)
     np.testing.assert_array_equal(back.people, prior.people)
-    for name in ("cameras", "axis", "bandwidth", "limit", "weight", "model", "metric"):
+    assert len(back.learnt_from) == 80
+    for name in ("cameras", "axis", "bandwidth", "limit", "weight", "model", "metric", "learnt_from"):
         assert getattr(back, name) == getattr(weighted, name)
 
 
@@ -277,6 +327,9 @@ BAD: dict[str, Callable[[dict], object]] = {
     "an endless weight": lambda row: row.update(weight=float("inf")),
     "a weight that is not a number": lambda row: row.update(weight=float("nan")),
     "an unknown metric": lambda row: row.update(metric="manhattan"),
+    "people that are numbers": lambda row: row.update(learnt_from=[1, 2]),
+    "people that are no list": lambda row: row.update(learnt_from="0002"),
+    "no people": lambda row: row.pop("learnt_from"),
     "no bandwidth": lambda row: row.pop("bandwidth"),
 }
 
@@ -304,12 +357,17 @@ def test_a_file_that_is_no_json_or_is_not_there(tmp_path: Path) -> None:
 
 def test_mistakes_are_explained(prior: TransitionPrior) -> None:
     query, gallery = halves(embedded(walkers(4, 0), 0.5))
-    with pytest.raises(DataError, match="none of the 1 people was seen by two cameras"):
+    with pytest.raises(DataError, match="people seen by two cameras at known times: none of 1;"):
         TransitionPrior.fit([Crop("a", "1", "c0", 3.0), Crop("b", "1", "c1")])
     with pytest.raises(DataError, match="has no weight yet"):
         next(prior.blocks(query, gallery))
     with pytest.raises(ModelError, match="fitted for model other"):
         next(replace(prior, weight=0.1, model="other").blocks(query, gallery))
+    weighted = replace(prior, weight=0.1, model="drawn")
+    with pytest.raises(DataError, match="fitted for euclidean distances and re-ranking takes squared ones"):
+        evaluate(query, gallery, reranking=KReciprocal(), prior=weighted)
+    with pytest.raises(ModelError, match="fitted for model other"):
+        evaluate(query, gallery, reranking=KReciprocal(), prior=replace(weighted, model="other", metric="squared"))
     with pytest.raises(DataError, match="no camera 'c9'; it knows c0, c1, c2"):
         prior.curve("c0", "c9")
     with pytest.raises(DataError, match="give at least one of each"):
@@ -336,9 +394,68 @@ def test_clocks_are_found(back: float) -> None:
 
 def test_clocks_that_nobody_joins() -> None:
     crops = [Crop("a", "1", "c0", 1.0), Crop("b", "1", "c1", 2.0), Crop("c", "2", "c2", 1.0), Crop("d", "2", "c3", 1.0)]
-    with pytest.raises(DataError, match="no chain of people joins camera c2, c3 to camera c0"):
+    with pytest.raises(DataError, match="no chain of people joins camera c2, camera c3 to camera c0"):
         estimate_offsets(crops)
     with pytest.raises(DataError, match="clocks cannot be compared"):
         estimate_offsets([Crop("a", "1", "c0")])
     assert estimate_offsets(crops[:1]) == {"c0": 0.0}
     assert estimate_offsets(crops[:2]) == {"c0": 0.0, "c1": 1.0}
+
+
+def test_pauses_between_recordings_are_found() -> None:
+    """Three cameras, each stopped once, one of them for long; a tenth of the people comes back much later.
+
+    What is found is off by no more than people take, 15 seconds from each camera to the next.
+    """
+    rng = np.random.default_rng(5)
+    stops = {"c0": (375.0, 0.0, 40.0), "c1": (300.0, 20.0, 90.0), "c2": (475.0, -30.0, 2500.0)}
+    crops, names = [], []
+    for crop in walkers(400, 6):
+        late = float(rng.uniform(0, 700)) if int(str(crop.pid)) % 10 == 0 else 0.0
+        at, started, pause = stops[str(crop.camera)]
+        real = (crop.time or 0) / 4 + late  # a quarter of a minute from one camera to the next
+        second = real > at
+        crops.append(replace(crop, time=real - started - (pause if second else 0)))
+        names.append(f"{crop.camera} {1 + second}")
+    found = align_recordings(crops, names)
+    assert list(found) == sorted(set(names))
+    assert found["c0 1"] == 0
+    for camera, (_, started, pause) in stops.items():
+        assert found[f"{camera} 1"] == pytest.approx(started, abs=30)
+        assert found[f"{camera} 2"] == pytest.approx(started + pause, abs=30)
+
+
+def test_the_shifts_are_a_minimum() -> None:
+    crops = wanderers(2, 40)
+    names = [str(c.camera) for c in crops]
+    found = align_recordings(crops, names)
+
+    def cost(shifts: dict[str, float]) -> float:
+        total = 0.0
+        for pid in {c.pid for c in crops}:
+            own = {
+                n: np.median([c.time for c in crops if c.pid == pid and c.camera == n])
+                for n in shifts
+                if any(c.pid == pid and c.camera == n for c in crops)
+            }
+            for a in own:
+                for b in own:
+                    if a < b:
+                        total += np.log1p(((own[b] + shifts[b] - own[a] - shifts[a]) / 30) ** 2)
+        return total
+
+    best = cost(found)
+    for name in list(found)[1:]:
+        assert cost(found | {name: found[name] + 2}) > best < cost(found | {name: found[name] - 2})
+
+
+def test_recordings_that_cannot_be_aligned() -> None:
+    crops = [Crop("a", "1", "c0", 1.0), Crop("b", "1", "c1", 2.0), Crop("c", "2", "c1", 5.0)]
+    with pytest.raises(DataError, match="no chain of people joins recording z to recording x"):
+        align_recordings(crops, ["x", "y", "z"])
+    with pytest.raises(DataError, match="2 names of recordings for 3 crops"):
+        align_recordings(crops, ["x", "y"])
+    with pytest.raises(DataError, match="recordings cannot be compared"):
+        align_recordings([Crop("a", "1", "c0")], ["x"])
+    assert align_recordings(crops[:1], ["x"]) == {"x": 0.0}
+    assert align_recordings(crops[:2], ["x", "y"]) == pytest.approx({"x": 0.0, "y": -1.0})

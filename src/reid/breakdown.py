@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from reid import metrics
 from reid.distance import smallest
 from reid.errors import DataError
-from reid.evaluation import PROTOCOLS, Distances, Sets
+from reid.evaluation import PROTOCOLS, Distances, Sets, rows_of
 from reid.metrics import Rows
 from reid.types import Crop, Ranking, Vectors
 
@@ -62,14 +63,8 @@ def row_judge(
     """
     if protocol not in PROTOCOLS:
         raise DataError(f"protocol is {protocol!r}; it can be {', '.join(PROTOCOLS)}")
-    sets, rule = Sets(query, gallery), PROTOCOLS[protocol].ignored
-
-    def rows(i: int) -> tuple[Rows, Rows]:
-        ignored = np.concatenate([rule(sets, i), sets.itself(i)])
-        person = sets.person(i)
-        return person[~np.isin(person, ignored)], ignored
-
-    return sets, rows
+    sets = Sets(query, gallery)
+    return sets, partial(sets.judged, PROTOCOLS[protocol].ignored)
 
 
 def camera_pairs(
@@ -89,7 +84,7 @@ def camera_pairs(
         place[rows] = np.arange(len(rows))
     count = np.zeros((len(froms), len(tos)), dtype=np.int64)
     precision, first = np.zeros(count.shape), np.zeros(count.shape)
-    for start, block in _blocks(distances):
+    for start, block in _blocks(distances, query, gallery):
         parts = [block[:, rows] for rows in columns]
         for i, crop in enumerate(query[start : start + len(block)]):
             if crop.camera is None:
@@ -122,7 +117,7 @@ def nearest(
     k = min(k, len(gallery))
     ids = np.full((len(query), k + 1), -1, dtype=np.int64)
     found = np.full(ids.shape, np.inf, dtype=np.float32)
-    for start, block in _blocks(distances):
+    for start, block in _blocks(distances, query, gallery):
         kept = np.array(block, dtype=np.float32)
         rows = slice(start, start + len(kept))
         matches = []
@@ -151,7 +146,7 @@ def spread(
     sets, judged = row_judge(query, gallery, protocol)
     known = np.array([c.role == "distractor" or (c.role == "person" and c.pid is not None) for c in gallery])
     same, different = np.zeros(_LEVELS, dtype=np.int64), np.zeros(_LEVELS, dtype=np.int64)
-    for start, block in _blocks(distances):
+    for start, block in _blocks(distances, query, gallery):
         asked = np.flatnonzero(sets.pids[start : start + len(block)] >= 0)
         levels = _levels(np.asarray(block, dtype=np.float32)[asked])
         different += np.bincount(levels[:, known].ravel(), minlength=_LEVELS)
@@ -184,12 +179,10 @@ def _values(levels: Rows) -> Vectors:
     return np.asarray((bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(np.float32))
 
 
-def _blocks(distances: Distances) -> Iterator[tuple[int, NDArray[Any]]]:
+def _blocks(distances: Distances, query: Sequence[Crop], gallery: Sequence[Crop]) -> Iterator[tuple[int, NDArray[Any]]]:
     """The distances a few rows at a time, each with the first row's query."""
-    if isinstance(distances, np.ndarray):
-        yield from ((start, distances[start : start + _ROWS]) for start in range(0, len(distances), _ROWS))
-    else:
-        yield from ((rows.start, block) for rows, block in distances)
+    for first, block in rows_of(distances, query, gallery):
+        yield from ((first + start, block[start : start + _ROWS]) for start in range(0, len(block), _ROWS))
 
 
 def _cameras(crops: Sequence[Crop]) -> tuple[str, ...]:

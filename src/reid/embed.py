@@ -29,7 +29,7 @@ from reid.errors import ImageError, ModelError
 from reid.images import RGB, Preprocess
 from reid.types import Crop, Embeddings, Vectors
 
-DEFAULT_MODEL = "osnet_x0_5_market"
+DEFAULT_MODEL = "general"
 LARGEST_MODEL = 2 << 30
 METADATA = "reid"
 

@@ -1,11 +1,8 @@
-"""Evaluation by protocol: which gallery rows count for which query, then the metrics.
-
-To add a protocol, write its rule here and name it in PROTOCOLS.
-"""
+"""Evaluation by protocol: which gallery rows count for which query, then the metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,106 +13,20 @@ from reid import metrics
 from reid.distance import Metric, blocks, normalise
 from reid.errors import DataError, ModelError, ShapeError
 from reid.metrics import Rows
+from reid.protocols import PROTOCOLS as PROTOCOLS
+from reid.protocols import Protocol as Protocol
+from reid.protocols import Sets as Sets
+from reid.protocols import codes as codes
 from reid.types import Crop, Embeddings, Report, Vectors
 
 if TYPE_CHECKING:
     from reid.rerank import KReciprocal
+    from reid.spacetime import TransitionPrior
 
 MAX_RANK = 50
+FEWEST_PEOPLE = 10  # that an interval is drawn from
 _RANKS = np.arange(MAX_RANK)
 Distances = NDArray[np.floating] | Iterable[tuple[slice, Vectors]]
-
-
-class Sets:
-    """Who is in the query and gallery, as integers, and the gallery's rows by person and by camera.
-
-    Equal codes are equal names; −1 is unknown and equal to nothing.
-    """
-
-    def __init__(self, query: Sequence[Crop], gallery: Sequence[Crop]):
-        both, q = (*query, *gallery), len(query)
-        pids = codes([c.pid if c.role == "person" else None for c in both])
-        cameras, paths = codes([c.camera for c in both]), codes([c.path for c in both])
-        self.pids, self.cameras, self.paths = pids[:q], cameras[:q], paths[:q]
-        self.gallery_pids, self.gallery_cameras = pids[q:], cameras[q:]
-        self.junk = np.flatnonzero([c.role == "junk" for c in gallery])
-        self._people, self._rows_by_camera, self._copies = _Groups(pids[q:]), _Groups(cameras[q:]), _Groups(paths[q:])
-
-    def person(self, i: int) -> Rows:
-        """Gallery rows of query i's person."""
-        return self._people[self.pids[i]]
-
-    def camera(self, i: int) -> Rows:
-        """Gallery rows of query i's camera."""
-        return self._rows_by_camera[int(self.cameras[i])]
-
-    def itself(self, i: int) -> Rows:
-        """Gallery rows that are query i's own picture."""
-        return self._copies[self.paths[i]]
-
-
-class _Groups:
-    """Ascending rows by code."""
-
-    def __init__(self, values: Rows):
-        self._order: Rows = np.argsort(values, kind="stable")
-        self._starts = np.searchsorted(values[self._order], np.arange(-1, values.max(initial=-1) + 2))
-
-    def __getitem__(self, code: int) -> Rows:
-        known = 0 <= code < len(self._starts) - 2
-        rows: Rows = self._order[self._starts[code + 1] : self._starts[code + 2]] if known else self._order[:0]
-        return rows
-
-
-def _same_person_same_camera(sets: Sets, i: int) -> Rows:
-    person = sets.person(i)
-    here = (sets.gallery_cameras[person] == sets.cameras[i]) & (sets.cameras[i] >= 0)
-    return np.compress(here, person)
-
-
-def _same_camera(sets: Sets, i: int) -> Rows:
-    return sets.camera(i)
-
-
-def _nothing(sets: Sets, i: int) -> Rows:
-    return np.empty(0, dtype=np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """How a ranking is judged.
-
-    Attributes:
-        ignored: gallery rows taken out for query i, beside junk and the query's own picture.
-        about: what it is for, and with which figures it can be compared.
-        single_shot: whether CMC is over one gallery crop a person, drawn at random (mAP is over all of them).
-    """
-
-    ignored: Callable[[Sets, int], Rows]
-    about: str
-    single_shot: bool = False
-
-
-PROTOCOLS: dict[str, Protocol] = {
-    "market1501": Protocol(
-        _same_person_same_camera,
-        "Market-1501 (Zheng et al. 2015), also DukeMTMC-reID, MSMT17 and CUHK03's 767/700 split: the query's person in "
-        "the query's camera is taken out; comparable with single-query figures of those data sets",
-    ),
-    "cuhk03": Protocol(
-        _same_person_same_camera,
-        "CUHK03's first protocol (Li et al. 2014) and VIPeR: CMC over one gallery crop a person, the exact mean over "
-        "all draws; comparable with single-gallery-shot CMC, whose published mAP is over all crops",
-        single_shot=True,
-    ),
-    "cross-camera": Protocol(
-        _same_camera,
-        "every row of the query's camera is taken out, whoever it shows; easier than market1501, do not compare",
-    ),
-    "diagonal": Protocol(
-        _nothing, "only the query's own picture is taken out, like triplet-reid's `diagonal`; for a single camera"
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +53,8 @@ class Outcomes:
 
     def table(self, ranks: Sequence[int]) -> dict[str, NDArray[np.float64]]:
         """Each metric's value for each counted query, by the metric's name; a metric is the mean."""
-        if not all(1 <= r <= MAX_RANK for r in ranks):
-            raise ShapeError(f"ranks are {list(ranks)}; they can be 1 to {MAX_RANK}")
+        if list(ranks) != sorted(set(ranks)) or not all(1 <= r <= MAX_RANK for r in ranks):
+            raise ShapeError(f"ranks are {list(ranks)}; they must ascend, each once, from 1 to {MAX_RANK}")
         found = {f"rank-{r}": self.within[:, r - 1] for r in ranks}
         return found | {"mAP": self.plain, "mAP-trapezoid": self.trapezoid, "mINP": self.inp}
 
@@ -156,6 +67,7 @@ def evaluate(
     ranks: Sequence[int] = (1, 5, 10),
     intervals: bool = False,
     reranking: KReciprocal | None = None,
+    prior: TransitionPrior | None = None,
 ) -> Report:
     """Rank the gallery for each query and measure how good the rankings are.
 
@@ -168,22 +80,30 @@ def evaluate(
         protocol: a name from PROTOCOLS.
         metric: how distances are computed.
         ranks: of the CMC.
-        intervals: also give 95 % confidence intervals by bootstrap over people.
+        intervals: also give 95 % confidence intervals by bootstrap over people, where there are 10 or more.
         reranking: re-rank with these settings first; the report says so.
+        prior: also go by when and where; its weight says with which metric. The report says so.
 
     Raises:
-        ModelError: the two sets come from different models.
-        DataError: the protocol is unknown, or no query has a valid match.
+        ModelError: the two sets come from different models, or the prior's weight was fitted for another.
+        DataError: the protocol is unknown, no query has a valid match, or the prior has no weight that fits.
     """
-    found = distances(query, gallery, reranking, metric)
+    found = distances(query, gallery, reranking, metric, prior)
     report = evaluate_distances(found(), query.crops, gallery.crops, protocol, ranks, intervals)
-    return replace(report, reranking=str(reranking)) if reranking else report
+    return replace(report, reranking=changes(query.crops, reranking, prior))
 
 
 def distances(
-    query: Embeddings, gallery: Embeddings, reranking: KReciprocal | None = None, metric: Metric = "euclidean"
+    query: Embeddings,
+    gallery: Embeddings,
+    reranking: KReciprocal | None = None,
+    metric: Metric = "euclidean",
+    prior: TransitionPrior | None = None,
 ) -> Callable[[], Distances]:
-    """Something that gives the distances of two sets, re-ranked where settings are given, afresh on each call.
+    """Something that gives the distances of two sets, afresh on each call.
+
+    With a prior they are the visual ones plus its penalty. With a prior and re-ranking, that sum is what neighbours are
+    looked for by: somebody who cannot have been there in time never gets among them.
 
     Raises:
         ModelError: the two sets come from different models.
@@ -191,10 +111,21 @@ def distances(
     if query.model != gallery.model:
         raise ModelError("queries and gallery were embedded by different models; embed both with the same one")
     if reranking is None:
-        return lambda: blocks(query.vectors, gallery.vectors, metric)
+        return lambda: prior.blocks(query, gallery) if prior else blocks(query.vectors, gallery.vectors, metric)
     from reid import rerank  # SciPy's sparse matrices take a while to import
 
-    return lambda: rerank.blocks(query.vectors, gallery.vectors, reranking)
+    extra = prior.in_graph(query, gallery) if prior else None
+    return lambda: rerank.blocks(query.vectors, gallery.vectors, reranking, extra)
+
+
+def changes(query: Sequence[Crop], reranking: KReciprocal | None = None, prior: TransitionPrior | None = None) -> str:
+    """How distances were changed before they were measured, for `Report.reranking`; empty where they were not."""
+    parts = [str(reranking)] if reranking else []
+    if prior:
+        known = len(prior.learnt_from & {c.pid for c in query if c.pid is not None})
+        leak = f", learnt from {known:,} of the people searched for, so that figures are too good" if known else ""
+        parts.append(f"a {prior}{leak}")
+    return " on distances with ".join(parts)
 
 
 def evaluate_distances(
@@ -206,10 +137,20 @@ def evaluate_distances(
     intervals: bool = False,
 ) -> Report:
     """As `evaluate`, from distances: a (Q, G) matrix, or its rows in blocks as `distance.blocks` yields them."""
-    seen = outcomes(found, query, gallery, protocol)
+    return summary(outcomes(found, query, gallery, protocol), gallery, protocol, ranks, intervals)
+
+
+def summary(
+    seen: Outcomes,
+    gallery: Sequence[Crop],
+    protocol: str = "market1501",
+    ranks: Sequence[int] = (1, 5, 10),
+    intervals: bool = False,
+) -> Report:
+    """The report of some outcomes. Intervals are left out where the queries show fewer than FEWEST_PEOPLE people."""
     table = seen.table(ranks)
-    bounds = {}
-    if intervals:
+    people, bounds = len(np.unique(seen.people)), {}
+    if intervals and people >= FEWEST_PEOPLE:
         drawn = metrics.bootstrap(np.stack(list(table.values()), axis=1), seen.people)
         bounds = {name: (float(low), float(high)) for name, (low, high) in zip(table, drawn, strict=True)}
     return Report(
@@ -219,6 +160,7 @@ def evaluate_distances(
         skipped=len(seen.skipped),
         gallery=sum(c.role != "junk" for c in gallery),
         intervals=bounds,
+        people=people,
     )
 
 
@@ -228,45 +170,36 @@ def outcomes(
     """What became of each query; `evaluate_distances` averages it.
 
     Raises:
-        DataError: the protocol is unknown, or no query has a valid match.
+        DataError: the protocol is unknown or asks for cameras that no query names, or no query has a valid match.
         ShapeError: the distances do not fit the crops, or one is not a number.
     """
     if protocol not in PROTOCOLS:
         raise DataError(f"protocol is {protocol!r}; it can be {', '.join(PROTOCOLS)}")
-    if isinstance(found, np.ndarray):
-        if found.shape != (len(query), len(gallery)):
-            raise ShapeError(
-                f"distances are {found.shape} for {len(query)} queries and a gallery of {len(gallery)}; "
-                "they must be (queries, gallery)"
-            )
-        found = [(slice(0, len(query)), found)]
+    if protocol == "cross-camera" and not any(crop.camera for crop in query):
+        raise DataError(
+            "the cross-camera protocol takes out what the query's camera saw, and no query names its camera; give "
+            "cameras, or evaluate with the diagonal protocol"
+        )
     sets, rule = Sets(query, gallery), PROTOCOLS[protocol]
     counted: list[int] = []
     skipped: list[int] = []
     rows: list[Rows] = []
     within: list[NDArray[Any]] = []
-    for block_rows, block in found:
-        if np.isnan(block).any():
-            bad = block_rows.start + int(np.isnan(block).any(axis=1).argmax())
-            raise ShapeError(f"a distance of query {bad} ({query[bad].path}) is not a number; compute it again")
-        for i, row in enumerate(block, block_rows.start):
-            ignored = np.concatenate([sets.junk, rule.ignored(sets, i), sets.itself(i)])
-            person = sets.person(i)
-            correct = person[~np.isin(person, ignored)]
+    for start, block in rows_of(found, query, gallery):
+        for i, row in enumerate(block, start):
+            correct, ignored = sets.judged(rule.ignored, i)
             if not len(correct):
                 skipped.append(i)
                 continue
             counted.append(i)
+            ignored = np.concatenate([sets.junk, ignored])
             rows.append(metrics.hits(row, correct, ignored))
             if rule.single_shot:
                 within.append(metrics.single_shot(row, correct, ignored, sets.gallery_pids, MAX_RANK))
             else:
                 within.append(rows[-1][0] <= _RANKS)
     if not counted:
-        raise DataError(
-            f"none of the {len(query)} queries has a match in the gallery that the {protocol} protocol counts; "
-            "`reid show` explains which people can be evaluated"
-        )
+        raise unmatched(len(query), protocol)
     return Outcomes(
         np.array(counted),
         np.array(skipped, dtype=np.int64),
@@ -279,10 +212,40 @@ def outcomes(
     )
 
 
-def codes(values: Sequence[str | None]) -> Rows:
-    """Names as integers, the same name the same integer; None is −1."""
-    known: dict[str, int] = {}
-    return np.array([-1 if v is None else known.setdefault(v, len(known)) for v in values], dtype=np.int64)
+def unmatched(queries: int, protocol: str) -> DataError:
+    """What to say where no query can be counted."""
+    return DataError(
+        f"queries with a match in the gallery that the {protocol} protocol counts: none of {queries}; `reid show` "
+        "explains which people can be evaluated"
+    )
+
+
+def rows_of(
+    found: Distances, query: Sequence[Crop], gallery: Sequence[Crop]
+) -> Iterator[tuple[int, NDArray[np.floating]]]:
+    """Distances a few rows at a time, checked: pairs of (the first row's query, (q, G) distances).
+
+    Raises:
+        ShapeError: they do not fit the crops, a query comes twice or not at all, or one is not a number.
+    """
+    if isinstance(found, np.ndarray):
+        found = [(slice(0, len(query)), found)]
+    seen = np.zeros(len(query), dtype=bool)
+    for rows, block in found:
+        first, last, _ = rows.indices(len(query))
+        if block.shape != (last - first, len(gallery)) or seen[first:last].any():
+            whole = block.shape if last - first == len(query) else f"{block.shape} from query {first} on"
+            raise ShapeError(
+                f"distances are {whole}, for {len(query)} queries and a gallery of {len(gallery)}; they must be "
+                "(queries, gallery), and each query come once"
+            )
+        seen[first:last] = True
+        if block.dtype.kind == "f" and np.isnan(block.max(initial=-np.inf)):
+            bad = first + int(np.isnan(block).any(axis=1).argmax())
+            raise ShapeError(f"a distance of query {bad} ({query[bad].path}) is not a number; compute it again")
+        yield first, block
+    if not seen.all():
+        raise ShapeError(f"queries without distances: {(~seen).sum()} of {len(query)}; give those of all")
 
 
 def hold_out(crops: Sequence[Crop], people: int) -> tuple[list[Crop], list[Crop], list[Crop]]:
@@ -294,7 +257,7 @@ def hold_out(crops: Sequence[Crop], people: int) -> tuple[list[Crop], list[Crop]
     named = [c for c in crops if c.pid is not None and c.role == "person"]
     everyone = sorted({c.pid for c in named if c.pid is not None})
     if not 0 <= people <= len(everyone):
-        raise DataError(f"{people} people are to be held out of {len(everyone)}; hold out 1 to {len(everyone)}")
+        raise DataError(f"people to be held out: {people}, of {len(everyone)}; hold out 1 to {len(everyone)}")
     held = set(everyone[-people:] if people else ())
     train = [c for c in named if c.pid not in held]
     query: list[Crop] = []
@@ -335,7 +298,7 @@ def halves(crops: Sequence[Crop], seed: int) -> tuple[list[Crop], list[Crop]]:
     named = [c for c in crops if c.pid is not None and c.camera is not None and c.role == "person"]
     people, cameras = sorted({c.pid for c in named if c.pid}), sorted({c.camera for c in named if c.camera})
     if len(people) < 2 or len(cameras) < 2:
-        raise DataError(f"there are {len(people)} people and {len(cameras)} cameras; halves need two of each")
+        raise DataError(f"people: {len(people)}, cameras: {len(cameras)}; halves need two of each")
     chosen = set(np.random.default_rng(seed).permutation(people)[: len(people) // 2])
     half = [c for c in named if c.pid in chosen]
     return [c for c in half if c.camera == cameras[0]], [c for c in half if c.camera != cameras[0]]

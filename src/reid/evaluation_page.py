@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from reid import charts
 from reid.breakdown import CameraPairs, Spread
 from reid.charts import Axis, Bars, Line, Mark, decades, linear, percent
+from reid.data.findings import many
 from reid.errors import ShapeError
 from reid.evaluation import PROTOCOLS, Outcomes
 from reid.metrics import Rows
@@ -125,8 +126,9 @@ def _template(name: str) -> str:
 def _summary(report: Report) -> str:
     best = [f"{name} {percent(report.metrics[name])}" for name in ("mAP", "rank-1") if name in report.metrics]
     again = " after re-ranking" if report.reranking else ""
-    noun = "query" if report.queries == 1 else "queries"
-    counted = f"{report.queries:,} {noun} in a gallery of {report.gallery:,}, protocol {report.protocol}"
+    counted = (
+        f"{many(report.queries, 'query', 'queries')} in a gallery of {report.gallery:,}, protocol {report.protocol}"
+    )
     return _text(f"{', '.join(best)}{again}: {counted}.")
 
 
@@ -169,7 +171,8 @@ def _notes(report: Report, outcomes: Outcomes, query: Sequence[Crop], gallery: S
     """How to read the figures, what they can be compared with, and what they leave out."""
     about = PROTOCOLS[report.protocol].about if report.protocol in PROTOCOLS else ""
     again = f"<p><b>Re-ranked</b> with {_text(report.reranking)}; compare with re-ranked figures only.</p>"
-    ranges = """<p><b>The range below a figure</b> is its 95 % confidence interval, by bootstrap over people. Two \
+    drawn = many(report.people, "person", "people")
+    ranges = f"""<p><b>The range below a figure</b> is its 95 % confidence interval, by bootstrap over {drawn}. Two \
 models whose ranges overlap widely cannot be told apart with these queries.</p>"""
     return f"""<div class="notes">
 <div><p><b>Protocol {_text(report.protocol)}.</b> {_text(_sentence(about))}</p>{again if report.reranking else ""}</div>
@@ -247,7 +250,7 @@ def _precisions(outcomes: Outcomes) -> str:
     edges = np.linspace(0, 1, 21)
     counts = np.histogram(outcomes.plain, edges)[0]
     names = [f"{100 * a:.0f} – {100 * b:.0f} %" for a, b in pairwise(edges)]
-    says = [f"AP {name}: {count:,} queries" for name, count in zip(names, counts, strict=True)]
+    says = [f"AP {name}: {many(count, 'query', 'queries')}" for name, count in zip(names, counts, strict=True)]
     mean = float(outcomes.plain.mean())
     top = float(counts.max())
     drawn = charts.histogram(
@@ -255,7 +258,7 @@ def _precisions(outcomes: Outcomes) -> str:
         [Bars("queries", counts, says=says)],
         linear("average precision of a query", 0, 1),
         linear("queries", 0, 1.12 * max(5, top), charts.tick),
-        f"Histogram of average precision over {len(outcomes.plain):,} queries, mean {percent(mean)}",
+        f"Histogram of average precision over {many(len(outcomes.plain), 'query', 'queries')}, mean {percent(mean)}",
         (mean, f"mAP {100 * mean:.1f}"),
     )
     rows = [[name, f"{count:,}"] for name, count in zip(names, counts, strict=True)]
@@ -486,7 +489,7 @@ def _queries(
     if nearest is None:
         return ""
     if len(nearest) != len(query):
-        raise ShapeError(f"there are {len(nearest)} rankings for {len(query)} queries; give each query one")
+        raise ShapeError(f"rankings: {len(nearest)}, queries: {len(query)}; give each query one")
     order = np.argsort(outcomes.plain, kind="stable")
     _, worst = np.unique(outcomes.people[order], return_index=True)
     chosen = order[np.sort(worst)[:WORST_QUERIES]]

@@ -60,7 +60,7 @@ class Feed:
         for batch in rows:
             if self._pixels is not None:
                 started = time.perf_counter()
-                found = self._pixels[torch.from_numpy(batch).to(self._pixels.device)].to(self.device)
+                found = self._pixels[torch.from_numpy(batch).to(self._pixels.device, non_blocking=True)].to(self.device)
                 self.waited += time.perf_counter() - started
                 yield batch, found
                 continue

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from reid.breakdown import row_judge
 from reid.data import table
+from reid.data.findings import many
 from reid.errors import DataError, MissingExtra, ReidError, ShapeError
 from reid.types import Crop, Embeddings, Ranking, Vectors
 
@@ -78,7 +79,7 @@ def read_ranking(
     """
     found = _read(Path(path), name)
     if len(found) != queries:
-        raise DataError(f"{path} has lists for {len(found):,} queries, but there are {queries:,}; give each one list")
+        raise DataError(f"ranked lists in {path}: {len(found):,}, queries: {queries:,}; give each query one list")
     if found.dtype.kind == "f" and not (found == np.rint(found)).all():
         raise DataError(f"{path} holds values that are not whole numbers; a ranked list holds numbers of gallery rows")
     padding = found == -1
@@ -134,10 +135,11 @@ class Coverage:
 
     def __str__(self) -> str:
         if not self.missing:
-            return f"all {self.matches:,} matches are listed"
+            return f"all {self.matches:,} matches are listed" if self.matches != 1 else "the only match is listed"
         return (
-            f"{self.missing:,} of {self.matches:,} matches are not in the lists, of {self.queries:,} queries; their AP "
-            "and mINP are not comparable with those of complete rankings"
+            f"matches that are not in the lists: {self.missing:,} of {self.matches:,}, of "
+            f"{many(self.queries, 'query', 'queries')}; their AP and mINP are not comparable with those of complete "
+            "rankings"
         )
 
 

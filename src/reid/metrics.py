@@ -6,24 +6,25 @@ ignores are taken out.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
+_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 
 def hits(distances: NDArray[Any], correct: Rows, ignored: Rows) -> Rows:
     """Where one query's correct rows come in its ranking.
 
     Ties are broken by gallery order, as a stable sort of the whole row would. Only the rows no farther than the last
-    correct one are looked at, and of those only the ones level with a correct one are sorted.
+    correct one are looked at.
 
     Args:
         distances: (G,) from the query.
         correct: (m,) gallery rows that show the same person, ascending, none of them ignored.
-        ignored: gallery rows that are taken out before ranks are given.
+        ignored: gallery rows that are taken out before ranks are given, each once.
 
     Returns:
         (m,) ranks.
@@ -31,16 +32,22 @@ def hits(distances: NDArray[Any], correct: Rows, ignored: Rows) -> Rows:
     if not len(correct):
         return np.empty(0, dtype=np.int64)
     values = np.sort(distances[correct])
-    near = np.flatnonzero(distances <= values[-1])
-    if len(ignored):
-        near = near[~np.isin(near, ignored)]
-    kept = distances[near]
-    at_most = np.searchsorted(values, kept, side="right")  # how many correct values are not farther than each row
-    closer = np.cumsum(np.bincount(at_most))[: len(values)]
-    level = np.flatnonzero(kept == values[np.maximum(at_most - 1, 0)])  # the correct rows, and those that tie with one
-    level = level[np.argsort(kept[level], kind="stable")]
-    place = np.arange(len(level)) - np.searchsorted(kept[level], kept[level])
-    return np.asarray(closer + place[np.isin(near[level], correct)], dtype=np.int64)
+    near = np.sort(distances[distances <= values[-1]])
+    out = np.sort(distances[ignored])
+    closer, upto = (near.searchsorted(values, side) - out.searchsorted(values, side) for side in _SIDES)
+    before, level = (values.searchsorted(values, side) for side in _SIDES)
+    if np.array_equal(upto - closer, level - before):  # nobody else ties with a correct row
+        return np.asarray(closer + np.arange(len(values)) - before, dtype=np.int64)
+    return closer + _places(distances, correct, ignored, values)
+
+
+def _places(distances: NDArray[Any], correct: Rows, ignored: Rows, values: NDArray[Any]) -> Rows:
+    """(m,) how many of the rows that tie with each correct one come before it, where distances are `values`."""
+    rows = np.flatnonzero(np.isin(distances, values))
+    rows = rows[~np.isin(rows, ignored)]
+    rows = rows[np.argsort(distances[rows], kind="stable")]
+    place = np.arange(len(rows)) - distances[rows].searchsorted(distances[rows])
+    return np.asarray(place[np.isin(rows, correct)], dtype=np.int64)
 
 
 def average_precision(hits: Rows) -> float:

@@ -213,13 +213,25 @@ _HERMANS = TrainConfig(  # Hermans et al. 2017, section 4: 25,000 steps of 18 pe
 )
 
 RECIPES: dict[str, TrainConfig] = {
-    "base": TrainConfig(net_options={"width": 0.5}, stages=(Stage(20, 256, 128),), rate=5e-4),
+    # What comes with reid. docs/models.md says how the shipped weights came about, and what they score.
+    "base": TrainConfig(net_options={"width": 0.5}, init="general", stages=(Stage(20, 192, 96),), rate=5e-4),
     "market": TrainConfig(
-        net_options={"width": 1.0},
-        stages=(Stage(60, 128, 64), Stage(40, 192, 96), Stage(60, 256, 128)),
+        net_options={"width": 0.5},
+        stages=(Stage(34, 128, 64), Stage(21, 192, 96), Stage(16, 256, 128)),
+        average=0.998,
+    ),
+    "general": TrainConfig(
+        net_options={"width": 0.5},
+        init="market",
+        stages=(Stage(6, 128, 64), Stage(15, 192, 96)),
+        rate=1e-3,
+        warmup=1,
         average=0.9995,
     ),
-    "nano": TrainConfig(net_options={"width": 0.25}, stages=(Stage(60, 128, 64), Stage(60, 192, 96)), average=0.9995),
+    "nano": TrainConfig(net_options={"width": 0.25}, stages=(Stage(28, 128, 64),)),
+    # The most that 2.2 M parameters should give, for a GPU; not run yet.
+    "large": TrainConfig(stages=(Stage(60, 128, 64), Stage(40, 192, 96), Stage(60, 256, 128)), average=0.998),
+    # The literature's.
     "osnet": TrainConfig(  # Zhou et al. 2019, section 4: from scratch, cross-entropy alone
         net_options={"neck": "relu"},
         losses=(_SMOOTHED,),

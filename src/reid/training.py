@@ -141,6 +141,9 @@ def train(
             checkpoint.save(folder / LAST, tensors, state | {"precision": fabric.strategy.precision.state_dict()})
 
     # ── the loop ──
+    both = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
+    followers, leaders = zip(*((a, b) for a, b in both if a.is_floating_point()), strict=True)
+    torch.backends.cudnn.benchmark = True
     stage: Stage | None = None
     frozen: bool | None = None
     with interruptible() as interrupted:
@@ -177,17 +180,17 @@ def train(
                         values = {t.name: term(features, pids) for t, term in zip(config.losses, terms, strict=True)}
                         means = {t.name: values[t.name].mean() for t in config.losses}
                         value = torch.stack([t.weight * means[t.name] for t in config.losses]).sum()
-                        if not torch.isfinite(value):
-                            raise DataError(
-                                f"the loss is {value.item()} at step {step} (learning rate {rate:.2e}, "
-                                f"crops {', '.join(data.crops[i].name for i in rows[:4])}, …; rows {rows.tolist()})"
-                            )
                         fabric.backward(value / config.accumulate)
+                    if not torch.isfinite(value):
+                        raise DataError(
+                            f"the loss is {value.item()} at step {step} (learning rate {rate:.2e}, "
+                            f"crops {', '.join(data.crops[i].name for i in rows[:4])}, …; rows {rows.tolist()})"
+                        )
                     for name, figure in (means | losses.statistics(features, pids, values)).items():
                         sums[name] = sums.get(name, 0.0) + figure.detach()
                 optimizer.step()
                 optimizer.zero_grad()
-                follow(average, net, min(config.average, (step + 1) / (step + 10)))
+                torch._foreach_lerp_(followers, leaders, 1 - min(config.average, (step + 1) / (step + 10)))
                 step += 1
                 progress(step, total)
                 if agreed(fabric, interrupted):
@@ -320,14 +323,6 @@ def interruptible() -> Iterator[list[bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@torch.no_grad()
-def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """Move the averaged weights and statistics towards the network's."""
-    pairs = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
-    floats = [(a, b) for a, b in pairs if a.is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
 
 
 def describe(line: Mapping[str, Any], epochs: int) -> str:

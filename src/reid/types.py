@@ -93,7 +93,7 @@ class Embeddings:
                 f"embeddings have shape {vectors.shape} and type {vectors.dtype}; they must be (N, D) floating point"
             )
         if len(vectors) != len(self.crops):
-            raise ShapeError(f"there are {len(vectors)} embeddings for {len(self.crops)} crops; each crop needs one")
+            raise ShapeError(f"embeddings: {len(vectors)}, crops: {len(self.crops)}; each crop needs one embedding")
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         with np.errstate(invalid="ignore"):
             finite = np.isfinite(
@@ -102,8 +102,8 @@ class Embeddings:
         if not finite:
             rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
             raise ShapeError(
-                f"{len(rows)} embeddings are not finite, the first in row {rows[0]} ({self.crops[rows[0]].path}); "
-                "drop them or embed those crops again"
+                f"{'1 embedding is' if len(rows) == 1 else f'{len(rows)} embeddings are'} not finite, the first in row "
+                f"{rows[0]} ({self.crops[rows[0]].path}); drop them or embed those crops again"
             )
         if not self.model:
             raise ShapeError("embeddings came without the fingerprint of the model that made them; give one")
@@ -270,6 +270,7 @@ class Report:
         gallery: rows searched.
         intervals: by metric name, a (low, high) confidence interval, where one was asked for.
         reranking: how the ranking was changed before it was measured, with its settings; empty where it was not.
+        people: how many the counted queries show.
     """
 
     metrics: Mapping[str, float]
@@ -280,13 +281,14 @@ class Report:
     average_precision: str = "plain"
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     reranking: str = ""
+    people: int = 0
 
     def __post_init__(self) -> None:
         for name, value in self.metrics.items():
             if not 0 <= value <= 1:
                 raise ShapeError(f"{name} is {value}; metrics lie in [0, 1]")
-        if min(self.queries, self.skipped, self.gallery) < 0:
-            raise ShapeError("counts of queries, skipped queries and gallery rows cannot be negative")
+        if min(self.queries, self.skipped, self.gallery, self.people) < 0:
+            raise ShapeError("counts of queries, skipped queries, gallery rows and people cannot be negative")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2)

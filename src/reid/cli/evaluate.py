@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,10 @@ from reid.errors import DataError
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
-    from reid.evaluation import Distances
+    from reid.evaluation import Distances, Outcomes
+    from reid.rerank import KReciprocal
+    from reid.roc import Verification
+    from reid.spacetime import TransitionPrior
     from reid.types import Crop, Embeddings, Report
 
 ABOUT = "measure how well a model ranks, by a named protocol"
@@ -20,8 +24,10 @@ EXAMPLE = (
     "reid evaluate market1501:Market-1501/ --model run/best.onnx\n"
     "  reid evaluate crops/ --hold-out 100 --html report.html\n"
     "  reid evaluate query.npz gallery.npz --intervals --rerank\n"
-    "  reid evaluate market1501:Market-1501/ --distances theirs.npy"
+    "  reid evaluate market1501:Market-1501/ --distances theirs.npy\n"
+    "  reid evaluate market1501:Market-1501/ --prior prior.json --rerank"
 )
+KEPT = 1 << 30  # bytes of distances that are kept rather than computed again for each part of a report
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -31,6 +37,8 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--protocol", default="market1501", help="market1501 (default), cuhk03, cross-camera or diagonal")
     verb.add_argument("--intervals", action="store_true", help="95 %% confidence intervals, by bootstrap over people")
     verb.add_argument("--rerank", action="store_true", help="re-rank with k-reciprocal neighbours (20, 6, 0.3)")
+    verb.add_argument("--alone", action="store_true", help="re-rank each query as if it were the only one")
+    verb.add_argument("--prior", type=Path, metavar="FILE", help="also go by when and where, as `reid prior` learnt it")
     verb.add_argument("--pairs", action="store_true", help="also verification (EER, TPR at FPR) and open-set figures")
     verb.add_argument("--html", type=page, metavar="FILE", help="also write a page with curves, cameras, worst queries")
     verb.add_argument(
@@ -48,15 +56,14 @@ def run(args: argparse.Namespace) -> None:
     from reid import evaluation
 
     given = args.distances or args.ranking
-    if given and (args.rerank or args.model or (args.distances and args.ranking)):
-        raise DataError("give one of --distances, --ranking or --model; only embeddings can be re-ranked")
-    found: Callable[[], evaluation.Distances]
+    if given and (args.rerank or args.prior or args.model or (args.distances and args.ranking)):
+        raise DataError(
+            "give one of --distances, --ranking or --model; only embeddings can be re-ranked or take a prior"
+        )
+    if args.alone and not args.rerank:
+        raise DataError("--alone says how to re-rank; give --rerank as well")
     facts = [("Source", args.source)]
-    settings = None
-    if args.rerank:
-        from reid.rerank import KReciprocal
-
-        settings = KReciprocal()
+    settings, prior = _settings(args)
     if given:
         query, gallery = _crops(args)
         found = _foreign(args, query, gallery, facts)
@@ -66,23 +73,91 @@ def run(args: argparse.Namespace) -> None:
         with progress("embedding", args) as step:
             queries, rows = _sets(args, model, skipped, step)
         name_skipped(skipped)
-        query, gallery, found = queries.crops, rows.crops, evaluation.distances(queries, rows, settings)
+        query, gallery = queries.crops, rows.crops
+        found = evaluation.distances(queries, rows, settings, prior=prior)
         facts.append(("Model", model.name(queries)))
+    if args.pairs or args.html:
+        found = _kept(found, 4 * len(query) * len(gallery))
     sets = query, gallery, args.protocol
-    report = evaluation.evaluate_distances(found(), *sets, intervals=args.intervals or args.html is not None)
-    report = replace(report, reranking=str(settings)) if settings else report
-    if not any(crop.camera for crop in query):
-        print("no camera is known, so matches within one camera count, which are far easier to find", file=sys.stderr)
-    if args.pairs:
+    outcomes = evaluation.outcomes(found(), *sets)
+    report = evaluation.summary(outcomes, gallery, args.protocol, intervals=args.intervals or args.html is not None)
+    report = replace(report, reranking=evaluation.changes(query, settings, prior))
+    _warn(args, report, query, prior)
+    verified = None
+    if args.pairs or (args.html and not args.ranking):  # a place in a list is no distance
         from reid import roc
 
-        verified = roc.verification(found(), *sets, intervals=args.intervals)
+        verified = roc.verification(found(), *sets, intervals=args.pairs and args.intervals and bool(report.intervals))
+    if args.pairs and verified:
         opened = {f"FNIR@FPIR={a.asked:g}": a.fnir for a in roc.open_set(found(), *sets).at}
         figures = {**report.metrics, **verified.table(), **opened}
         report = replace(report, metrics=figures, intervals={**report.intervals, **verified.intervals})
     if args.html:
-        _page(args, found, query, gallery, report, facts)
-    print(report.to_json() if args.json else "\n".join(metrics(report, facts[-1][1])))
+        _page(args, found, sets, report, outcomes, verified, facts)
+    if args.json:
+        print(json.dumps(asdict(report) | _origin(args, facts), indent=2))
+    else:
+        print("\n".join([*metrics(report, facts[-1][1]), *_drawn(report)]))
+
+
+def _drawn(report: Report) -> list[str]:
+    """What intervals rest on."""
+    return [f"intervals by bootstrap over {report.people:,} people"] if report.intervals else []
+
+
+def _settings(args: argparse.Namespace) -> tuple[KReciprocal | None, TransitionPrior | None]:
+    settings = prior = None
+    if args.rerank:
+        from reid.rerank import KReciprocal
+
+        settings = KReciprocal(alone=args.alone)
+    if args.prior:
+        from reid.spacetime import TransitionPrior
+
+        prior = TransitionPrior.load(args.prior)
+    return settings, prior
+
+
+def _kept(found: Callable[[], Distances], size: int) -> Callable[[], Distances]:
+    """The same distances, computed once where they are few enough to be kept."""
+    import numpy as np
+
+    first = found()
+    if size > KEPT or isinstance(first, np.ndarray):
+        return found
+    matrix = np.concatenate([block for _, block in first])
+    return lambda: matrix
+
+
+def _warn(args: argparse.Namespace, report: Report, query: Sequence[Crop], prior: TransitionPrior | None) -> None:
+    """What takes something away from the figures."""
+    from reid.data.findings import many
+    from reid.evaluation import FEWEST_PEOPLE
+
+    if not any(crop.camera for crop in query):
+        print("no camera is known, so matches within one camera count, which are far easier to find", file=sys.stderr)
+    if args.intervals and not report.intervals:
+        people = many(report.people, "person", "people")
+        few = f"fewer than {FEWEST_PEOPLE}, drawn again and again, say little of others"
+        print(f"no intervals: the queries show {people}, and {few}", file=sys.stderr)
+    if prior and prior.learnt_from & {crop.pid for crop in query}:
+        print(
+            "the prior has learnt from people who are searched for; learn it without them: --hold-out", file=sys.stderr
+        )
+
+
+def _origin(args: argparse.Namespace, facts: Sequence[tuple[str, str]]) -> dict[str, object]:
+    """Where figures come from, for --json."""
+    said = {
+        "source": args.source,
+        "gallery_source": args.gallery,
+        "hold_out": args.hold_out,
+        "model": dict(facts).get("Model"),
+        "distances": args.distances,
+        "ranking": args.ranking,
+        "prior": args.prior,
+    }
+    return {name: value if isinstance(value, int) else str(value) for name, value in said.items() if value is not None}
 
 
 def _foreign(
@@ -105,21 +180,20 @@ def _foreign(
 def _page(
     args: argparse.Namespace,
     found: Callable[[], Distances],
-    query: Sequence[Crop],
-    gallery: Sequence[Crop],
+    sets: tuple[Sequence[Crop], Sequence[Crop], str],
     report: Report,
+    outcomes: Outcomes,
+    verified: Verification | None,
     facts: list[tuple[str, str]],
 ) -> None:
     """Curves, histograms, cameras, people and queries that went worst, as one HTML file."""
-    from reid import breakdown, evaluation, evaluation_page, roc
+    from reid import breakdown, evaluation_page
     from reid.disk import replacing
     from reid.evaluation_page import Details, Roc
 
-    sets = query, gallery, args.protocol
     curve = None
-    if not args.ranking:  # a place in a list is no distance
-        v = roc.verification(found(), *sets)
-        about = f"{v.positives:,} pairs of one person, {v.negatives:,} pairs of two; each person weighs the same."
+    if (v := verified) and not args.ranking:
+        about = f"Pairs of one person: {v.positives:,}, of two: {v.negatives:,}; each person weighs the same."
         points = [(p.asked, p.tpr, p.threshold) for p in v.at if p.fpr]
         curve = Roc(v.fpr, v.tpr, v.thresholds, v.eer, v.eer_threshold, points, about)
     details = Details(
@@ -128,9 +202,7 @@ def _page(
         breakdown.spread(found(), *sets),
         breakdown.nearest(found(), *sets),
     )
-    text = evaluation_page.page(
-        "How well does it rank?", report, evaluation.outcomes(found(), *sets), query, gallery, facts, details
-    )
+    text = evaluation_page.page("How well does it rank?", report, outcomes, *sets[:2], facts, details)
     with replacing(args.html) as partial:
         partial.write_text(text, encoding="utf-8")
 

@@ -58,10 +58,10 @@ def run(args: argparse.Namespace) -> None:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    from reid.training import train  # where PyTorch is missing, that is said before anything else
+
     for line in plan(config, sets, args.recipe):
         say(line)
-    from reid.training import train
-
     with progress("training", args, unit=" steps") as bar:
         seen = 0
 

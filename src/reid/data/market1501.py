@@ -3,18 +3,24 @@
 `0002_c1s1_000451_03.jpg` is person 2, camera 1, sequence 1, frame 451 of that sequence, box 3. Person −1 is junk,
 person 0 a distractor (Zheng et al. 2015). DukeMTMC-reID's `0001_c2_f0046182.jpg` has no sequence.
 
-Time is seconds. Market's frames (25 a second) restart at 0 in every sequence, so a camera's sequences are laid end to
-end. How long each one is was published with st-ReID (Wang et al. 2019), not with the data; here the largest frame
-number seen in a sequence, over every split that is there, stands for its length: short by a few hundred frames, and
-the more so the fewer crops there are. The cameras are taken to start together. Duke's frames (59.94 a second) count
-from each camera's own start; the published starts put them on one clock.
+Time is seconds. Market's frames (25 a second) restart at 0 in every sequence, and when a sequence began was not
+published. MARKET_STARTS are estimates from the 651 first training people, by where else they were seen in the same
+minutes (`benchmarks/clock.py`); estimates from half of these people are mostly within 11 s. st-ReID (Wang et al. 2019)
+lays sequences end to end, each as long as its largest frame number, which misses that camera 6 stood still for 53
+minutes after its first sequence and that nobody passed camera 4 in the last two minutes of its second. A camera with
+other sequences than Market's, or longer ones, belongs to another data set: its sequences are laid end to end, the
+largest frame number in each, over every split that is there, standing for its length.
+
+Duke's frames (59.94 a second) count from each camera's own start; the published starts put them on one clock.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 from reid import images
@@ -24,6 +30,15 @@ from reid.types import Crop, Role
 SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 EXAMPLE = "0002_c1s1_000451_03.jpg"
 MARKET_RATE, DUKE_RATE = 25.0, 59.94
+MARKET_STARTS = {
+    "1": (5, 2916, 5902, 8894, 11893, 14895),
+    "2": (31, 6595, 13198),
+    "3": (23, 6482, 12946),
+    "4": (0, 2911, 5912, 8896, 11909, 14888),
+    "5": (1, 6456, 12928),
+    "6": (1, 6717, 12000, 15884),
+}
+_OVERLAP = 60.0  # seconds by which a sequence may seem to run on after the next began
 DUKE_STARTS = dict(zip("12345678", (5543, 3607, 27244, 31182, 1, 22402, 18968, 46766), strict=True))
 _NAME = re.compile(r"(-1|\d+)_c(\d+)(?:s(\d+)_(\d+)|_f(\d+)|_\d+)(?=[_.])")
 
@@ -88,22 +103,32 @@ class _Clock:
     """Seconds from the numbers in a name, given all names."""
 
     def __init__(self, everything: Iterable[str]) -> None:
-        longest: dict[str, dict[int, int]] = {}
+        longest: dict[str, dict[int, float]] = {}
         for name in everything:
             if (found := _NAME.match(name)) and found[3]:
-                camera = longest.setdefault(found[2], {})
-                camera[int(found[3])] = max(camera.get(int(found[3]), 0), int(found[4]))
-        self.before: dict[tuple[str, int], int] = {}
-        for name, sequences in longest.items():
-            total = 0
-            for sequence in sorted(sequences):
-                self.before[name, sequence] = total
-                total += sequences[sequence]
+                lengths = longest.setdefault(found[2], {})
+                lengths[int(found[3])] = max(lengths.get(int(found[3]), 0.0), int(found[4]) / MARKET_RATE)
+        self.starts: dict[tuple[str, int], float] = {}
+        for camera, lengths in longest.items():
+            starts = _known(camera, lengths) or _end_to_end(lengths)
+            self.starts |= {(camera, sequence): start for sequence, start in starts.items()}
 
     def seconds(self, found: re.Match[str]) -> float | None:
         _, camera, sequence, frame, duke = found.groups()
         if sequence:
-            return (self.before[camera, int(sequence)] + int(frame)) / MARKET_RATE
+            return self.starts[camera, int(sequence)] + int(frame) / MARKET_RATE
         if duke and camera in DUKE_STARTS:
             return (DUKE_STARTS[camera] - 1 + int(duke)) / DUKE_RATE
         return None
+
+
+def _known(camera: str, lengths: dict[int, float]) -> Mapping[int, float] | None:
+    """The starts of a camera's sequences where these are as long as Market-1501's may be."""
+    starts = dict(enumerate(MARKET_STARTS.get(camera, ()), 1))
+    room = {sequence: starts.get(sequence + 1, math.inf) - start + _OVERLAP for sequence, start in starts.items()}
+    return starts if all(length < room.get(sequence, 0) for sequence, length in lengths.items()) else None
+
+
+def _end_to_end(lengths: dict[int, float]) -> dict[int, float]:
+    order = sorted(lengths)
+    return dict(zip(order, accumulate((lengths[sequence] for sequence in order), initial=0.0), strict=False))

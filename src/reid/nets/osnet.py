@@ -66,9 +66,8 @@ class OSBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(x)
-        streams = (self.conv2a, self.conv2b, self.conv2c, self.conv2d)
-        mixed = sum(self.gate(stream(y)) for stream in streams)
-        return torch.relu(self.IN(self.conv3(mixed) + self.downsample(x)))
+        a, b, c, d = (self.gate(stream(y)) for stream in (self.conv2a, self.conv2b, self.conv2c, self.conv2d))
+        return torch.relu(self.IN(self.conv3(a + b + c + d) + self.downsample(x)))
 
 
 class OSNet(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.errors import DataError, ShapeError
-from reid.evaluation import PROTOCOLS, Distances, Sets, codes
+from reid.evaluation import PROTOCOLS, Distances, Sets, codes, rows_of, unmatched
 from reid.metrics import Rows
 from reid.types import Crop, Vectors
 
@@ -46,16 +46,11 @@ class Cast:
         self.listed = np.isin(np.arange(self.people), self.gallery)
         self.right = np.array([len(self.rows(i)[0]) for i in range(len(query))], dtype=np.int64)
         if not self.right.any():
-            raise DataError(
-                f"none of the {len(query)} queries has a match in the gallery that the {protocol} protocol counts; "
-                "`reid show` explains which people can be evaluated"
-            )
+            raise unmatched(len(query), protocol)
 
     def rows(self, i: int) -> tuple[Rows, Rows]:
         """Gallery rows that are query i's person and count, and rows that do not count for it."""
-        ignored = np.concatenate([self._rule(self._sets, i), self._sets.itself(i)])
-        person = self._sets.person(i)
-        return person[~np.isin(person, ignored)], ignored
+        return self._sets.judged(self._rule, i)
 
     def even(self, who: Rows) -> Floats:
         """(N,) what each row weighs: 1 / (rows of its person), or 1 where people do not count alike; 0 for −1."""
@@ -70,25 +65,11 @@ def few_rows(distances: Distances, query: Sequence[Crop], gallery: Sequence[Crop
     Raises:
         ShapeError: they do not fit the crops, a query comes twice or not at all, or one is not a number or −∞.
     """
-    if isinstance(distances, np.ndarray):
-        distances = [(slice(0, len(query)), distances)]
-    seen = np.zeros(len(query), dtype=bool)
     step = max(1, VALUES // max(1, len(gallery)))
-    for rows, block in distances:
-        first, last, _ = rows.indices(len(query))
-        if block.shape != (last - first, len(gallery)) or seen[first:last].any():
-            raise ShapeError(
-                f"distances of {last - first} queries from query {first} on are {block.shape}, for {len(query)} "
-                f"queries and a gallery of {len(gallery)}; they must be (queries, gallery), and each query come once"
-            )
-        seen[first:last] = True
-        for start in range(first, last, step):
-            part = np.ascontiguousarray(block[start - first : start - first + step], dtype=np.float32)
+    for first, block in rows_of(distances, query, gallery):
+        for start in range(0, len(block), step):
+            part = np.ascontiguousarray(block[start : start + step], dtype=np.float32)
             if not part.min(initial=0) > -np.inf:
-                bad = start + int((~(part > -np.inf)).any(axis=1).argmax())
-                raise ShapeError(
-                    f"a distance of query {bad} ({query[bad].path}) is not a number or −∞; compute it again"
-                )
-            yield start, part
-    if not seen.all():
-        raise ShapeError(f"{(~seen).sum()} of {len(query)} queries have no distances; give those of all")
+                bad = first + start + int((part == -np.inf).any(axis=1).argmax())
+                raise ShapeError(f"a distance of query {bad} ({query[bad].path}) is −∞; compute it again")
+            yield first + start, part

@@ -10,7 +10,7 @@ import numpy as np
 from reid import distance
 from reid.errors import DataError, ModelError
 from reid.evaluation import codes
-from reid.spacetime.sightings import Floats, where_when
+from reid.spacetime.sightings import Floats, tells, where_when
 from reid.types import Crop, Embeddings, Vectors
 
 INTERVAL, SMOOTH, ALPHA, TINY = 100.0, 50, 5.0, 1e-7
@@ -47,7 +47,7 @@ class PaperPrior:
     @classmethod
     def fit(cls, crops: Sequence[Crop], bins: int = 5000, rate: float = 25.0) -> PaperPrior:
         """Learn from training people: 5,000 bins at 25 frames a second for Market-1501, 3,000 at 59.94 for Duke."""
-        used = [c for c in crops if c.role == "person" and None not in (c.pid, c.camera, c.time)]
+        used = [c for c in crops if tells(c)]
         if not used or bins < 1 or not rate > 0:
             raise DataError(
                 f"{len(used)} of {len(crops)} crops name person, camera and time, in {bins} bins at {rate} frames a "

@@ -14,6 +14,11 @@ Side = tuple[NDArray[np.int32], Floats]  # for each crop the code of its camera,
 CROPS_EACH = 20
 
 
+def tells(crop: Crop) -> bool:
+    """Whether a crop says who was where when."""
+    return crop.role == "person" and None not in (crop.pid, crop.camera, crop.time)
+
+
 def sightings(crops: Sequence[Crop]) -> tuple[tuple[str, ...], list[dict[int, Floats]]]:
     """Cameras by name, and for each person, in order of names, the sorted times at each camera's position.
 
@@ -22,8 +27,8 @@ def sightings(crops: Sequence[Crop]) -> tuple[tuple[str, ...], list[dict[int, Fl
     """
     people: dict[str, dict[str, list[float]]] = {}
     for crop in crops:
-        if crop.role == "person" and crop.pid is not None and crop.camera is not None and crop.time is not None:
-            people.setdefault(crop.pid, {}).setdefault(crop.camera, []).append(crop.time)
+        if tells(crop) and crop.time is not None:
+            people.setdefault(str(crop.pid), {}).setdefault(str(crop.camera), []).append(crop.time)
     cameras = tuple(sorted({camera for person in people.values() for camera in person}))
     code = {camera: i for i, camera in enumerate(cameras)}
     return cameras, [{code[c]: thinned(times, CROPS_EACH) for c, times in people[p].items()} for p in sorted(people)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -18,7 +19,7 @@ from reid.disk import replacing
 from reid.distance import Metric
 from reid.errors import DataError, ModelError, ShapeError
 from reid.spacetime.axis import Axis, Lookup
-from reid.spacetime.sightings import Floats, sightings, where_when
+from reid.spacetime.sightings import Floats, sightings, tells, where_when
 from reid.types import Crop, Embeddings, Vectors
 
 LIMIT = 5.0
@@ -58,6 +59,7 @@ class TransitionPrior:
         limit: of the log-ratio.
         weight: visual distance per nat, None until fitted.
         model, metric: what the weight was fitted for.
+        learnt_from: the people behind the ratios, by name. Nobody who is searched for may be among them.
     """
 
     cameras: tuple[str, ...]
@@ -69,6 +71,7 @@ class TransitionPrior:
     weight: float | None = None
     model: str | None = None
     metric: Metric = "euclidean"
+    learnt_from: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         count = len(self.cameras)
@@ -101,8 +104,8 @@ class TransitionPrior:
         pairs = sorted({(a, b) for person in people for a in person for b in person if a < b})
         if not pairs:
             raise DataError(
-                f"none of the {len(people)} people was seen by two cameras at known times; a prior on transitions "
-                "needs crops that name person, camera and time"
+                f"people seen by two cameras at known times: none of {len(people)}; a prior on transitions needs crops "
+                "that name person, camera and time"
             )
         every = np.concatenate([times for person in people for times in person.values()])
         axis = Axis.reaching(float(np.ptp(every)))
@@ -117,7 +120,12 @@ class TransitionPrior:
         for (a, b), row, n in zip(pairs, ratios, same.sum(axis=(0, 2)).round(), strict=True):
             table[a, b], table[b, a] = row, row[::-1]
             counts[a, b] = counts[b, a] = n
-        return cls(cameras, axis, table, counts, bandwidth, limit)
+        names = frozenset(str(crop.pid) for crop in crops if tells(crop))
+        return cls(cameras, axis, table, counts, bandwidth, limit, learnt_from=names)
+
+    def __str__(self) -> str:
+        weight = "without a weight" if self.weight is None else f"weight {self.weight:.3g}, {self.metric} distances"
+        return f"space-time prior of {len(self.learnt_from):,} people ({weight})"
 
     def between(self, query: Sequence[Crop], gallery: Sequence[Crop]) -> Lookup:
         """Log-ratios of Q × G pairs, for looking up some at a time; above 0 the times speak for the same person."""
@@ -143,15 +151,34 @@ class TransitionPrior:
             ModelError: the weight was fitted for another model.
         """
         penalty = self.penalty(query.crops, gallery.crops)
-        for model in (query.model, gallery.model):
-            if model != self.model:
-                raise ModelError(
-                    f"the embeddings come from model {model} and the prior's weight was fitted for model "
-                    f"{self.model}; fit it again with `weighted`"
-                )
+        self._check(query, gallery)
         for rows, block in distance.blocks(query.vectors, gallery.vectors, self.metric):
             block += penalty.block(rows)
             yield rows, block
+
+    def in_graph(self, query: Embeddings, gallery: Embeddings) -> Lookup:
+        """The penalty between all Q + G crops, queries first: what `rerank.blocks` adds before it looks for neighbours.
+
+        Raises:
+            DataError: the prior has no weight yet, or not one for squared distances, which re-ranking is about.
+            ModelError: the weight was fitted for another model.
+        """
+        self._check(query, gallery)
+        if self.metric != "squared":
+            raise DataError(
+                f"the prior's weight was fitted for {self.metric} distances and re-ranking takes squared ones; fit it "
+                'again with `weighted(…, metric="squared")`'
+            )
+        every = (*query.crops, *gallery.crops)
+        return self.penalty(every, every)
+
+    def _check(self, *sets: Embeddings) -> None:
+        for model in (made.model for made in sets):
+            if model != self.model:
+                raise ModelError(
+                    f"the embeddings come from model {model} and the prior's weight was fitted for model "
+                    f"{self.model}; fit it again with `reid prior`"
+                )
 
     def weighted(
         self, query: Embeddings, gallery: Embeddings, metric: Metric = "euclidean", protocol: str = "market1501"
@@ -187,8 +214,10 @@ class TransitionPrior:
         head = {"format": FORMAT, "version": VERSION, "cameras": self.cameras}
         axis = {"scale": self.axis.scale, "step": self.axis.step, "half": self.axis.half}
         rest = {k: getattr(self, k) for k in ("bandwidth", "limit", "weight", "model", "metric")}
+        people = {"learnt_from": sorted(self.learnt_from)}
+        text = json.dumps(head | {"axis": axis} | rest | people | {"pairs": pairs}, indent=1)
         with replacing(path) as partial:
-            partial.write_text(json.dumps(head | {"axis": axis} | rest | {"pairs": pairs}, indent=1), encoding="utf-8")
+            partial.write_text(re.sub(r"\n +(?=-?\d)", " ", text), encoding="utf-8")  # numbers side by side
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TransitionPrior:
@@ -216,9 +245,12 @@ class TransitionPrior:
                 table[a, b], table[b, a] = row, row[::-1]
                 people[a, b] = people[b, a] = pair["people"]
             rest = {k: read[k] for k in ("bandwidth", "limit", "weight", "model", "metric")}
-            return cls(tuple(names), axis, table, people, **rest)
+            taught = read["learnt_from"]
+            if not isinstance(taught, list) or not all(isinstance(name, str) for name in taught):
+                raise ShapeError("the people it was learnt from are not a list of names")
+            return cls(tuple(names), axis, table, people, **rest, learnt_from=frozenset(taught))
         except FileNotFoundError:
-            raise DataError(f"{path} does not exist; give a file that `TransitionPrior.save` wrote") from None
+            raise DataError(f"{path} does not exist; give a file that `reid prior` wrote") from None
         except KeyError as error:
             raise DataError(f"{path} is not a readable prior (no {error}); learn it again") from None
         except (ValueError, TypeError, OSError) as error:

@@ -1,0 +1,82 @@
+"""`reid train` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reid import checkpoint
+from reid.cli import main
+from reid.recipes import RECIPES
+from reid.street import draw_street
+
+Run = Callable[..., tuple[int, str, str]]
+SMALL = ["--epochs", "1", "--size", "64x32", "--people", "4", "--crops", "2", "--precision", "32-true", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("street")
+    draw_street(root, people=10)
+    return root
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        try:
+            main([str(a) for a in arguments])
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def test_without_a_recipe_it_starts_from_the_shipped_model_and_says_what_it_will_do(
+    street: Path, tmp_path: Path, run: Run
+) -> None:
+    code, out, err = run("train", street, "-o", tmp_path / "run", *SMALL)
+    assert code == 0, err
+    plan = err.splitlines()[:4]
+    assert "of 10 people, cameras: 3; 2 people are held out for validation" in plan[0]
+    assert plan[1].startswith(f"recipe base: osnet, starting from {RECIPES['base'].init}, ")
+    assert plan[2].startswith("1 epochs (1 at 64×32), batches of 4 people × 2 crops, adamw at ")
+    assert "tensors taken over; 1 start anew (classifier.weight)" in plan[3]
+    assert "rank-1" in out
+    assert f"reid export {tmp_path / 'run' / 'best.safetensors'}" in out
+    assert checkpoint.load_net(tmp_path / "run" / "best.safetensors")[1]["net"] == RECIPES["base"].net
+
+
+def test_several_data_sets_and_another_network(street: Path, tmp_path: Path, run: Run) -> None:
+    other = tmp_path / "other"
+    draw_street(other, people=8, seed=5)
+    arguments = ["--net", "compact", "--hold-out", "2", "--json", *SMALL]
+    code, out, err = run("train", street, other, "-o", tmp_path / "run", *arguments)
+    assert code == 0, err
+    assert "compact, from scratch" in err
+    document = json.loads(out)
+    assert document["weights"] == str(tmp_path / "run" / "best.safetensors")
+    assert document.keys() - {"weights"} == {street.name, "other"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--recipe", "best"], "recipe is 'best'; it can be base, "),
+        (["--size", "big"], "the size is 'big'; give height x width in pixels, such as 256x128"),
+        (["--net", "resnet51"], "network is 'resnet51'; it can be osnet, "),
+        (["--init", "nowhere.pth"], "there is no weights file nowhere.pth; give a file, or one of "),
+        (["--hold-out", "10"], "nobody is left to train on"),
+        (["--people", "9"], "a batch of 9 people cannot be drawn from 8; ask for fewer"),
+    ],
+)
+def test_mistakes_get_one_sentence(street: Path, tmp_path: Path, run: Run, arguments: list[str], sentence: str) -> None:
+    code, _, err = run("train", street, "-o", tmp_path / "run", *SMALL, *arguments)
+    assert code == 2
+    assert sentence in err.splitlines()[-1]
