@@ -21,7 +21,7 @@ ROOMS: list[set[str]] = [
     {"data", "distance", "metrics", "files", "street", "protocols"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"losses", "sampler", "augment", "nets"},
-    {"checkpoint", "embed", "evaluation_page", "feed", "runs"},
+    {"checkpoint", "embed", "evaluation_page", "feed", "graph", "runs"},
     {"validation", "export", "job", "matcher"},
     {"training"},
     {"cli"},
@@ -108,7 +108,7 @@ def test_the_core_needs_no_torch() -> None:
     assert run(code) == "False\n"
 
 
-TORCH = {"nets", "losses", "augment", "feed", "runs", "validation", "checkpoint", "training", "export"}
+TORCH = {"nets", "losses", "augment", "feed", "graph", "runs", "validation", "checkpoint", "training", "export"}
 
 
 def test_no_room_is_called_utils() -> None:

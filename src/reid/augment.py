@@ -1,7 +1,8 @@
 """Random changes to training batches, vectorised over the batch, on whatever device holds it.
 
-All take and return (B, H, W, 3) uint8, RGB, and leave what they are given as it is; every choice is made by a torch
-generator on the batch's device. `apply` puts them one after the other.
+All take and return (B, H, W, 3) uint8, RGB, and leave what they are given as it is. Every choice is made by a torch
+generator, on its device: with one on the host choices are the same for every device, and nobody waits for one. `apply`
+puts them one after the other.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def apply(batch: Tensor, rng: Generator, settings: Augment) -> Tensor:
 
 def flip(batch: Tensor, rng: Generator, probability: float = 0.5) -> Tensor:
     """Mirror some images left to right."""
-    rows = _chosen(batch, rng, probability)
+    rows = _on(batch, _chosen(batch, rng, probability))
     return batch.index_copy(0, rows, batch.index_select(0, rows).flip(2))
 
 
@@ -62,7 +63,7 @@ def shift(batch: Tensor, rng: Generator, share: float = 0.04) -> Tensor:
     b, h, w, _ = batch.shape
     pad = max(1, round(share * h))
     padded = F.pad(batch, (0, 0, pad, pad, pad, pad))
-    top, left = _below(torch.full((2, b), 2 * pad + 1, device=batch.device), rng)
+    top, left = _on(batch, _below(torch.full((2, b), 2 * pad + 1, device=rng.device), rng))
     first = torch.arange(b, device=batch.device) * (h + 2 * pad) + top
     rows = first[:, None] + torch.arange(h, device=batch.device)
     return _runs(padded, rows * (w + 2 * pad) + left[:, None], w).view(batch.shape)
@@ -79,9 +80,11 @@ def patch(batch: Tensor, rng: Generator, probability: float = 0.5, area: tuple[f
     b, h, w, _ = batch.shape
     if b < 2:
         return batch
-    top, left, height, width = box = _boxes(len(rows), h, w, area, 10.0, rng)
+    box = _boxes(len(rows), h, w, area, 10.0, rng)
+    top, left, height, width = box
     down, right = _below(h - height + 1, rng) - top, _below(w - width + 1, rng) - left
     donors = (rows + 1 + _below(torch.full_like(rows, b - 1), rng)) % b
+    rows, box, down, right, donors = (_on(batch, x) for x in (rows, box, down, right, donors))
     lines = donors[:, None] * h + down[:, None] + torch.arange(h, device=batch.device)
     starts = (w + lines * w + right[:, None]).clamp(0, (b * h + 1) * w)  # outside the patch anything will do
     moved = _runs(F.pad(batch.flatten(), (3 * w, 3 * w)), starts, w)
@@ -100,7 +103,7 @@ def low_resolution(batch: Tensor, rng: Generator, probability: float = 0.5, fact
     h, w = batch.shape[1:3]
     out = batch.clone()
     for i, by in enumerate((1 + (factor - 1) * _random(RESOLUTIONS, rng)).tolist()):
-        part = rows[i::RESOLUTIONS]
+        part = _on(batch, rows[i::RESOLUTIONS])
         if len(part):
             images = batch.index_select(0, part).permute(0, 3, 1, 2).float()
             size = max(1, round(h / by)), max(1, round(w / by))
@@ -121,8 +124,8 @@ def jitter(
     for name, value in (("brightness", brightness), ("contrast", contrast), ("colour", colour)):
         _check(name, value, 1)
     b, _, w, _ = batch.shape
-    strengths = torch.tensor([brightness, contrast, colour, colour, colour], device=batch.device)
-    factors = 1 + strengths * (2 * _random((b, 5), rng) - 1)
+    strengths = torch.tensor([brightness, contrast, colour, colour, colour], device=rng.device)
+    factors = _on(batch, 1 + strengths * (2 * _random((b, 5), rng) - 1))
     gain = factors[:, :1] * factors[:, 2:]
     x = batch.flatten(2).float()
     mean = (x.mean(1).view(b, w, 3).mean(1) * gain).mean(1, keepdim=True)
@@ -134,8 +137,8 @@ def jitter(
 
 def grey(batch: Tensor, rng: Generator, probability: float = 0.1) -> Tensor:
     """Take the colours out of some images: 0.299 R + 0.587 G + 0.114 B."""
-    rows = _chosen(batch, rng, probability)
-    light = _bytes(batch.index_select(0, rows).float() @ torch.tensor(LUMA, device=batch.device))
+    rows = _on(batch, _chosen(batch, rng, probability))
+    light = _bytes(batch.index_select(0, rows).float() @ _on(batch, torch.tensor(LUMA, device=rng.device)))
     return batch.index_copy(0, rows, light[..., None].expand(-1, -1, -1, 3))
 
 
@@ -146,8 +149,8 @@ def erase(batch: Tensor, rng: Generator, probability: float = 0.5, area: tuple[f
     """
     rows = _chosen(batch, rng, probability)
     h, w = batch.shape[1:3]
-    inside = _inside(_boxes(len(rows), h, w, area, 10 / 3, rng), h, w)
-    colour = torch.tensor(ERASED, dtype=torch.uint8, device=batch.device).repeat(w)
+    inside = _inside(_on(batch, _boxes(len(rows), h, w, area, 10 / 3, rng)), h, w)
+    rows, colour = _on(batch, rows), _on(batch, torch.tensor(ERASED, dtype=torch.uint8, device=rng.device)).repeat(w)
     painted = torch.where(inside, colour, batch.index_select(0, rows).flatten(2))
     return batch.index_copy(0, rows, painted.unflatten(2, (w, 3)))
 
@@ -155,6 +158,11 @@ def erase(batch: Tensor, rng: Generator, probability: float = 0.5, area: tuple[f
 def _check(name: str, value: float, most: float) -> None:
     if not 0 <= value <= most:
         raise ValueError(f"{name} is {value}; it must lie in 0 to {most}")
+
+
+def _on(batch: Tensor, x: Tensor) -> Tensor:
+    """A few numbers where the batch is, without waiting for its device."""
+    return x.to(batch.device, non_blocking=True)
 
 
 def _random(shape: int | tuple[int, ...], rng: Generator) -> Tensor:

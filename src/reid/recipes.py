@@ -199,6 +199,7 @@ class TrainConfig:
         return cls(**values)
 
 
+_OURS = TrainConfig(warmup=5, weight_decay=0.05, average=0.998)
 _SMOOTHED = Loss("cross-entropy", 1.0, {"smoothing": 0.1})
 _HERMANS = TrainConfig(  # Hermans et al. 2017, section 4: 25,000 steps of 18 people × 4 crops
     losses=(Loss("batch-hard", 1.0, {"margin": None}),),
@@ -214,23 +215,18 @@ _HERMANS = TrainConfig(  # Hermans et al. 2017, section 4: 25,000 steps of 18 pe
 
 RECIPES: dict[str, TrainConfig] = {
     # What comes with reid. docs/models.md says how the shipped weights came about, and what they score.
-    "base": TrainConfig(net_options={"width": 0.5}, init="general", stages=(Stage(20, 192, 96),), rate=5e-4),
-    "market": TrainConfig(
-        net_options={"width": 0.5},
-        stages=(Stage(34, 128, 64), Stage(21, 192, 96), Stage(16, 256, 128)),
-        average=0.998,
-    ),
-    "general": TrainConfig(
-        net_options={"width": 0.5},
+    "base": TrainConfig(init="general", stages=(Stage(20, 192, 96),), rate=5e-4),
+    "market": replace(_OURS, stages=(Stage(20, 128, 64), Stage(20, 192, 96), Stage(20, 256, 128)), validate_every=10),
+    "general": replace(
+        _OURS,
         init="market",
-        stages=(Stage(6, 128, 64), Stage(15, 192, 96)),
+        stages=(Stage(10, 192, 96),),
+        augment=Augment(jitter=0.25, grey=0.1, low_resolution=0.2),
         rate=1e-3,
         warmup=1,
-        average=0.9995,
+        validate_every=2,
     ),
-    "nano": TrainConfig(net_options={"width": 0.25}, stages=(Stage(28, 128, 64),)),
-    # The most that 2.2 M parameters should give, for a GPU; not run yet.
-    "large": TrainConfig(stages=(Stage(60, 128, 64), Stage(40, 192, 96), Stage(60, 256, 128)), average=0.998),
+    "nano": replace(_OURS, net_options={"width": 0.25}, stages=(Stage(40, 128, 64),), rate=2e-3),
     # The literature's.
     "osnet": TrainConfig(  # Zhou et al. 2019, section 4: from scratch, cross-entropy alone
         net_options={"neck": "relu"},

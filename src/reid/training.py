@@ -9,29 +9,32 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning_fabric
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reid import augment, checkpoint, losses
 from reid.errors import DataError, Stopped
 from reid.feed import Data, Feed
+from reid.graph import Graphed
 from reid.nets import Features, build
 from reid.recipes import Stage, TrainConfig
 from reid.runs import BEST, LAST, Run
 from reid.sampler import Groups, PairSampler, PKSampler, ShuffledSampler, share
 from reid.types import Crop, Report
-from reid.validation import DEVIATION, MEAN, figures, normalise, validate
+from reid.validation import DEVIATION, MEAN, Validation, figures, normalise
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
-    "sgd": lambda groups, lr: torch.optim.SGD(groups, lr, momentum=0.9, nesterov=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
 }
 
 
@@ -78,6 +81,7 @@ def train(
         devices=here, num_nodes=world // here, strategy="ddp" if world > 1 else "auto", precision=config.precision
     )
     fabric.launch()
+    cuda = fabric.device.type == "cuda"
     tell = tell if fabric.is_global_zero else lambda text: None
 
     # ── data ──
@@ -106,7 +110,7 @@ def train(
         dim = average(torch.zeros(1, 3, first.height, first.width, device=fabric.device)).metric.shape[1]
     terms = [losses.build(t.name, data.people, dim, **t.options) for t in config.losses]
     memories = nn.ModuleList(t for t in terms if isinstance(t, nn.Module)).to(fabric.device)
-    if world > 1 and fabric.device.type == "cuda":
+    if world > 1 and cuda:
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     learns = {name for name, p in net.named_parameters() if p.requires_grad}
     parameters = [p for p in net.parameters() if p.requires_grad]
@@ -143,23 +147,25 @@ def train(
     # ── the loop ──
     both = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
     followers, leaders = zip(*((a, b) for a, b in both if a.is_floating_point()), strict=True)
-    torch.backends.cudnn.benchmark = True
-    stage: Stage | None = None
-    frozen: bool | None = None
+    stage, frozen = Stage(0, 0, 0), None
+    watch = Watch(data.crops)
     with interruptible() as interrupted:
         for epoch in range(step // steps, config.epochs):
-            if stage != config.stage(epoch):
+            resized, thawed = stage != config.stage(epoch), frozen != (epoch < config.freeze)
+            if resized:
                 stage = config.stage(epoch)
                 feed = Feed(data.crops, stage.height, stage.width, fabric.device)
-            if frozen != (epoch < config.freeze):
+                held_out = Validation(data.validation if fabric.is_global_zero else {}, stage, fabric.device)
+            if thawed:
                 frozen = epoch < config.freeze
                 for name, parameter in net.named_parameters():
                     parameter.requires_grad_(name in learns and not (frozen and name in known))
-                model = fabric.setup_module(net)
-            model.train()
+            net.train()
             for module in net.modules() if frozen else ():
                 if not any(p.requires_grad for p in module.parameters()):
                     module.eval()
+            if thawed or (resized and cuda):
+                model = fabric.setup_module(recorded(net, config, stage, fabric, tell))
             started, waited, begun = time.perf_counter(), feed.waited, step
             batches = list(sampler.epoch(epoch))[: steps * config.accumulate]
             ahead = batches[step % steps * config.accumulate :]
@@ -171,21 +177,18 @@ def train(
                 for part in range(config.accumulate):
                     rows, pixels = next(arriving)
                     number = step * config.accumulate + part
-                    rng = torch.Generator(fabric.device).manual_seed(seed(config.seed, number, fabric.global_rank))
+                    rng = torch.Generator().manual_seed(seed(config.seed, number, fabric.global_rank))
                     pixels = augment.apply(pixels, rng, config.augment)
                     torch.manual_seed(seed(config.seed, number, fabric.global_rank))  # dropout
+                    targets = data.targets(rows).to(fabric.device, non_blocking=True)
                     with fabric.no_backward_sync(model, enabled=part + 1 < config.accumulate):
-                        features, pids = gather(fabric, model(normalise(pixels)), data.targets(rows).to(fabric.device))
+                        features, pids = gather(fabric, model(normalise(pixels)), targets)
                         torch.manual_seed(seed(config.seed, number))  # random triplets, the same in all processes
                         values = {t.name: term(features, pids) for t, term in zip(config.losses, terms, strict=True)}
                         means = {t.name: values[t.name].mean() for t in config.losses}
                         value = torch.stack([t.weight * means[t.name] for t in config.losses]).sum()
                         fabric.backward(value / config.accumulate)
-                    if not torch.isfinite(value):
-                        raise DataError(
-                            f"the loss is {value.item()} at step {step} (learning rate {rate:.2e}, "
-                            f"crops {', '.join(data.crops[i].name for i in rows[:4])}, …; rows {rows.tolist()})"
-                        )
+                    watch.see(value.detach(), step, rate, rows)
                     for name, figure in (means | losses.statistics(features, pids, values)).items():
                         sums[name] = sums.get(name, 0.0) + figure.detach()
                 optimizer.step()
@@ -194,9 +197,11 @@ def train(
                 step += 1
                 progress(step, total)
                 if agreed(fabric, interrupted):
+                    watch.check()
                     save()
                     raise Stopped(f"stopped after step {step:,} of {total:,}, all is saved; go on with --resume")
 
+            watch.check()
             seconds = time.perf_counter() - started
             line: dict[str, Any] = {"epoch": epoch, "step": step, "rate": rate, "seconds": round(seconds, 2)}
             images = (step - begun) * config.accumulate * len(batches[0])
@@ -206,7 +211,7 @@ def train(
             sums = {}
             last = epoch + 1 == config.epochs
             if fabric.is_global_zero and ((epoch + 1) % config.validate_every == 0 or last):
-                reports = validate(average, data.validation, stage)
+                reports = held_out(average)
                 line |= figures(reports)
                 if best.offer(line.get("mAP", math.inf), epoch):
                     checkpoint.save(
@@ -240,6 +245,60 @@ class Best:
             return True
         self.stale += 1
         return False
+
+
+class Watch:
+    """Stops when a loss is not finite. Each is looked at one step late, so that nobody waits for the device."""
+
+    def __init__(self, crops: Sequence[Crop]):
+        self._crops = crops
+        self._last: tuple[Tensor, torch.cuda.Event | None, int, float, NDArray[np.int64]] | None = None
+
+    def see(self, loss: Tensor, step: int, rate: float, rows: NDArray[np.int64]) -> None:
+        """Check the loss before this one, and remember this one."""
+        self.check()
+        arriving = loss.to("cpu", non_blocking=True)
+        arrived = torch.cuda.Event() if loss.is_cuda else None
+        if arrived:
+            arrived.record()
+        self._last = arriving, arrived, step, rate, rows
+
+    def check(self) -> None:
+        """Raises DataError: the loss seen last is not finite."""
+        if self._last is None:
+            return
+        loss, arrived, step, rate, rows = self._last
+        if arrived:
+            arrived.synchronize()
+        if not torch.isfinite(loss):
+            raise DataError(
+                f"the loss is {loss.item()} at step {step} (learning rate {rate:.2e}, "
+                f"crops {', '.join(self._crops[i].name for i in rows[:4])}, …; rows {rows.tolist()})"
+            )
+
+
+def suited(config: TrainConfig) -> TrainConfig:
+    """The same, in single precision where this processor would only emulate bfloat16, which is several times slower."""
+    slow = not torch.cuda.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return replace(config, precision="32-true") if slow and config.precision == "bf16-mixed" else config
+
+
+def recorded(
+    net: nn.Module, config: TrainConfig, stage: Stage, fabric: lightning_fabric.Fabric, tell: Callable[[str], None]
+) -> nn.Module:
+    """The network, as a CUDA graph where one GPU trains alone and gradients are not added up."""
+    if fabric.device.type != "cuda" or fabric.world_size > 1 or config.accumulate > 1:
+        return net
+    size = config.people * config.crops, stage.height, stage.width, 3
+    sample = torch.zeros(size, device=fabric.device).permute(0, 3, 1, 2)
+    try:
+        with fabric.autocast():
+            return Graphed(net, sample)
+    except RuntimeError as error:
+        tell(
+            f"{config.net} cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}); training goes on without"
+        )
+        return net
 
 
 def draw(config: TrainConfig, data: Data) -> tuple[PKSampler | ShuffledSampler | PairSampler, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -19,27 +20,45 @@ MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 def normalise(batch: Tensor) -> Tensor:
     """(B, H, W, 3) of 0–255 RGB to (B, 3, H, W), ImageNet mean and deviation, channels last in memory."""
-    mean = torch.tensor(MEAN, device=batch.device)
-    deviation = torch.tensor(DEVIATION, device=batch.device)
+    mean, deviation = _statistics(batch.device)
     return ((batch.float() - mean) / deviation).permute(0, 3, 1, 2)
 
 
-def validate(net: nn.Module, validation: Mapping[str, Held], stage: Stage) -> dict[str, Report]:
-    """A report for each data set: Market-1501's protocol where cameras are known, else that of single items."""
-    reports = {}
-    for name, (query, gallery) in validation.items():
-        protocol = "market1501" if any(c.camera is not None for c in query) else "diagonal"
-        reports[name] = evaluate(embed(net, query, stage), embed(net, gallery, stage), protocol=protocol)
-    return reports
+@functools.cache
+def _statistics(device: torch.device) -> Tensor:
+    return torch.tensor((MEAN, DEVIATION), device=device)
+
+
+class Validation:
+    """People held out of several data sets, their pictures decoded once.
+
+    Args:
+        held: (query, gallery) by name of the data set.
+        stage: the input size.
+        device: that the network will be on.
+    """
+
+    def __init__(self, held: Mapping[str, Held], stage: Stage, device: torch.device):
+        self._parts = {
+            name: [(part, Feed(part, stage.height, stage.width, device)) for part in both]
+            for name, both in held.items()
+        }
+
+    def __call__(self, net: nn.Module) -> dict[str, Report]:
+        """A report for each data set: Market-1501's protocol where cameras are known, else that of single items."""
+        reports = {}
+        for name, parts in self._parts.items():
+            protocol = "market1501" if any(c.camera is not None for c in parts[0][0]) else "diagonal"
+            query, gallery = (embed(net, crops, feed) for crops, feed in parts)
+            reports[name] = evaluate(query, gallery, protocol=protocol)
+        return reports
 
 
 @torch.no_grad()
-def embed(net: nn.Module, crops: Sequence[Crop], stage: Stage) -> Embeddings:
-    """Embeddings of a network in evaluation mode as it stands."""
-    device = next(net.parameters()).device
+def embed(net: nn.Module, crops: Sequence[Crop], feed: Feed) -> Embeddings:
+    """Embeddings of a network in evaluation mode as it stands; `feed` has the pictures of the crops."""
     rows = np.array_split(np.arange(len(crops)), math.ceil(len(crops) / 64))
-    feed = Feed(crops, stage.height, stage.width, device)
-    vectors = torch.cat([net(normalise(pixels)).embedding.float().cpu() for _, pixels in feed.batches(rows)])
+    vectors = torch.cat([net(normalise(pixels)).embedding.float() for _, pixels in feed.batches(rows)]).cpu()
     if getattr(net, "unit", True):
         vectors = nn.functional.normalize(vectors)
     return Embeddings(vectors.numpy(), tuple(crops), "in training")

@@ -43,7 +43,11 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--people", type=int, help="of a batch")
     verb.add_argument("--crops", type=int, help="of each person of a batch")
     verb.add_argument("--rate", type=float, help="the peak learning rate")
-    verb.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), help="of the arithmetic")
+    verb.add_argument(
+        "--precision",
+        choices=("32-true", "bf16-mixed", "16-mixed"),
+        help="of the arithmetic (default: the recipe's, single where bfloat16 is slow)",
+    )
     verb.add_argument("--hold-out", type=int, metavar="PEOPLE", help="of each data set, kept for validation")
     verb.add_argument("--patience", type=int, metavar="N", help="stop after N validations without a better mAP")
     verb.add_argument("--seed", type=int, help="of every random choice")
@@ -58,8 +62,9 @@ def run(args: argparse.Namespace) -> None:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    from reid.training import train  # where PyTorch is missing, that is said before anything else
+    from reid.training import suited, train  # where PyTorch is missing, that is said before anything else
 
+    config = config if args.precision else suited(config)
     for line in plan(config, sets, args.recipe):
         say(line)
     with progress("training", args, unit=" steps") as bar:
