@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from reid import metrics
-from reid.distance import pairwise
+from reid.distance import in_threads, pairwise
 from reid.errors import DataError, ModelError, ShapeError
 from reid.evaluation import (
     PROTOCOLS,
@@ -292,3 +292,17 @@ def test_halves_and_tracklets(people: Embeddings) -> None:
     assert len(pooled) == 12 * 3 + 1
     np.testing.assert_allclose(pooled.vectors[0], people.vectors[:3].mean(axis=0), atol=1e-6)
     assert pooled.crops[0] == crops[0]
+
+
+def test_wide_galleries_are_measured_in_threads(people: Embeddings, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = evaluate(people, people)
+    monkeypatch.setattr("reid.evaluation.WIDE", 1)
+    assert evaluate(people, people) == alone
+
+
+def test_threads_share_all_rows_and_pass_on_what_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reid.distance._cores", lambda: 3)
+    for rows in (list(range(n)) for n in (1, 2, 3, 10)):
+        assert sum(in_threads(rows.__getitem__, len(rows)), []) == rows
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda part: 1 // 0, 5)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid import metrics
-from reid.distance import Metric, blocks, normalise
+from reid.distance import Metric, blocks, in_threads, normalise
 from reid.errors import DataError, ModelError, ShapeError
 from reid.metrics import Rows
 from reid.protocols import PROTOCOLS as PROTOCOLS
 from reid.protocols import Protocol as Protocol
 from reid.protocols import Sets as Sets
 from reid.protocols import codes as codes
+from reid.protocols import row_judge as row_judge
 from reid.types import Crop, Embeddings, Report, Vectors
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 
 MAX_RANK = 50
 FEWEST_PEOPLE = 10  # that an interval is drawn from
-_RANKS = np.arange(MAX_RANK)
+WIDE = 1 << 15  # gallery rows from which threads help: with fewer they wait for each other's Python
+_NONE = np.empty(0, dtype=np.int64)
 Distances = NDArray[np.floating] | Iterable[tuple[slice, Vectors]]
 
 
@@ -173,41 +176,44 @@ def outcomes(
         DataError: the protocol is unknown or asks for cameras that no query names, or no query has a valid match.
         ShapeError: the distances do not fit the crops, or one is not a number.
     """
-    if protocol not in PROTOCOLS:
-        raise DataError(f"protocol is {protocol!r}; it can be {', '.join(PROTOCOLS)}")
+    sets, judged = row_judge(query, gallery, protocol)
     if protocol == "cross-camera" and not any(crop.camera for crop in query):
         raise DataError(
             "the cross-camera protocol takes out what the query's camera saw, and no query names its camera; give "
             "cameras, or evaluate with the diagonal protocol"
         )
-    sets, rule = Sets(query, gallery), PROTOCOLS[protocol]
-    counted: list[int] = []
-    skipped: list[int] = []
-    rows: list[Rows] = []
-    within: list[NDArray[Any]] = []
-    for start, block in rows_of(found, query, gallery):
-        for i, row in enumerate(block, start):
-            correct, ignored = sets.judged(rule.ignored, i)
+    hits: list[Rows] = [_NONE] * len(query)
+    within = np.zeros((len(query), MAX_RANK))
+
+    def measure(first: int, block: NDArray[np.floating], some: slice) -> None:
+        for i, row in enumerate(block[some], first + some.start):
+            correct, ignored = judged(i)
             if not len(correct):
-                skipped.append(i)
                 continue
-            counted.append(i)
             ignored = np.concatenate([sets.junk, ignored])
-            rows.append(metrics.hits(row, correct, ignored))
-            if rule.single_shot:
-                within.append(metrics.single_shot(row, correct, ignored, sets.gallery_pids, MAX_RANK))
+            hits[i] = metrics.hits(row, correct, ignored)
+            if PROTOCOLS[protocol].single_shot:
+                within[i] = metrics.single_shot(row, correct, ignored, sets.gallery_pids, MAX_RANK)
             else:
-                within.append(rows[-1][0] <= _RANKS)
-    if not counted:
+                within[i, hits[i][0] :] = 1
+
+    for first, block in rows_of(found, query, gallery):
+        if len(gallery) >= WIDE:
+            in_threads(partial(measure, first, block), len(block))
+        else:
+            measure(first, block, slice(0, len(block)))
+    counted = np.flatnonzero([len(h) for h in hits])
+    if not len(counted):
         raise unmatched(len(query), protocol)
+    kept = [hits[i] for i in counted]
     return Outcomes(
-        np.array(counted),
-        np.array(skipped, dtype=np.int64),
-        np.array([h[0] for h in rows]),
-        np.array(within, dtype=float),
-        np.array([metrics.average_precision(h) for h in rows]),
-        np.array([metrics.average_precision_trapezoid(h) for h in rows]),
-        np.array([metrics.inverse_negative_penalty(h) for h in rows]),
+        counted,
+        np.setdiff1d(np.arange(len(query)), counted),
+        np.array([h[0] for h in kept]),
+        within[counted],
+        np.array([metrics.average_precision(h) for h in kept]),
+        np.array([metrics.average_precision_trapezoid(h) for h in kept]),
+        np.array([metrics.inverse_negative_penalty(h) for h in kept]),
         sets.pids[counted],
     )
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from reid.errors import DataError
 from reid.metrics import Rows
 from reid.types import Crop
 
@@ -121,6 +123,20 @@ PROTOCOLS: dict[str, Protocol] = {
         _nothing, "only the query's own picture is taken out, like triplet-reid's `diagonal`; for a single camera"
     ),
 }
+
+
+def row_judge(
+    query: Sequence[Crop], gallery: Sequence[Crop], protocol: str
+) -> tuple[Sets, Callable[[int], tuple[Rows, Rows]]]:
+    """Who is in the sets; and for query i the gallery rows that are right, and those, beside junk, that do not count.
+
+    Raises:
+        DataError: the protocol is unknown.
+    """
+    if protocol not in PROTOCOLS:
+        raise DataError(f"protocol is {protocol!r}; it can be {', '.join(PROTOCOLS)}")
+    sets = Sets(query, gallery)
+    return sets, partial(sets.judged, PROTOCOLS[protocol].ignored)
 
 
 def codes(values: Sequence[str | None]) -> Rows:

@@ -188,7 +188,7 @@ def _mutual(lists: NDArray[np.integer]) -> sparse.csr_array:
 def squared(points: Vectors, row: NDArray[np.integer], column: NDArray[np.integer]) -> Vectors:
     """Squared distances of chosen pairs."""
     out = np.empty(len(row), dtype=np.float32)
-    step = max(1, distance.BLOCK_VALUES // points.shape[1] // 2)
+    step = max(1, distance.BLOCK_VALUES // points.shape[1] // 8)
     for start in range(0, len(row), step):
         part = slice(start, start + step)
         difference = points[row[part]] - points[column[part]]
