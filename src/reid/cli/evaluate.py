@@ -189,7 +189,8 @@ def _page(
     """Curves, histograms, cameras, people and queries that went worst, as one HTML file."""
     from reid import breakdown, evaluation_page
     from reid.disk import replacing
-    from reid.evaluation_page import Details, Roc
+    from reid.evaluation_charts import Roc
+    from reid.evaluation_page import Details
 
     curve = None
     if (v := verified) and not args.ranking:
