@@ -16,6 +16,7 @@ from reid.evaluation import (
     PROTOCOLS,
     evaluate,
     evaluate_distances,
+    evaluate_halves,
     halves,
     hold_out,
     outcomes,
@@ -306,3 +307,20 @@ def test_threads_share_all_rows_and_pass_on_what_goes_wrong(monkeypatch: pytest.
         assert [row for share in in_threads(rows.__getitem__, len(rows)) for row in share] == rows
     with pytest.raises(ZeroDivisionError):
         in_threads(lambda part: 1 // 0, 5)
+
+
+def test_halves_are_used_both_ways(people: Embeddings) -> None:
+    """The mean over the halves and over the directions, by hand."""
+    rows = {c.path: i for i, c in enumerate(people.crops)}
+    found = []
+    for seed in range(2):
+        a, b = ([rows[c.path] for c in side] for side in halves(people.crops, seed))
+        matrix = pairwise(people.vectors, people.vectors)
+        for q, g in ((a, b), (b, a)):
+            crops = [people.crops[i] for i in q], [people.crops[i] for i in g]
+            found.append(evaluate_distances(matrix[np.ix_(q, g)], *crops, "cuhk03"))
+    report = evaluate_halves(people, 2)
+    assert report.metrics == pytest.approx({n: np.mean([r.metrics[n] for r in found]) for n in report.metrics})
+    assert report.queries == sum(r.queries for r in found)
+    with pytest.raises(DataError, match="draw at least 1"):
+        evaluate_halves(people, 0)

@@ -310,6 +310,33 @@ def halves(crops: Sequence[Crop], seed: int) -> tuple[list[Crop], list[Crop]]:
     return [c for c in half if c.camera == cameras[0]], [c for c in half if c.camera != cameras[0]]
 
 
+def evaluate_halves(made: Embeddings, draws: int = 10, protocol: str = "cuhk03") -> Report:
+    """VIPeR's test (Gray and Tao 2008): random halves of the people, each used both ways; the mean of all.
+
+    Args:
+        made: all crops, embedded.
+        draws: how many halves; the same ones on each call.
+        protocol: a name from PROTOCOLS.
+
+    Returns:
+        The mean of each metric over 2 · draws evaluations, the queries of all of them, and the gallery and people of
+        one. There are no intervals: halves overlap.
+
+    Raises:
+        DataError: fewer than two people or two cameras, or draws is below 1.
+    """
+    if draws < 1:
+        raise DataError(f"halves are to be drawn {draws} times; draw at least 1")
+    row = {crop.path: i for i, crop in enumerate(made.crops)}
+    reports = []
+    for seed in range(draws):
+        sides = [made[[row[crop.path] for crop in side]] for side in halves(made.crops, seed)]
+        reports += [evaluate(*pair, protocol) for pair in (sides, sides[::-1])]
+    mean = {name: float(np.mean([r.metrics[name] for r in reports])) for name in reports[0].metrics}
+    counted, skipped = sum(r.queries for r in reports), sum(r.skipped for r in reports)
+    return replace(reports[0], metrics=mean, queries=counted, skipped=skipped)
+
+
 def pool_tracklets(embeddings: Embeddings) -> Embeddings:
     """One row for each tracklet: the mean of its crops' vectors, at unit length where theirs is, and its first crop.
 
