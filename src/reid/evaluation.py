@@ -330,8 +330,8 @@ def evaluate_halves(made: Embeddings, draws: int = 10, protocol: str = "cuhk03")
     row = {crop.path: i for i, crop in enumerate(made.crops)}
     reports = []
     for seed in range(draws):
-        sides = [made[[row[crop.path] for crop in side]] for side in halves(made.crops, seed)]
-        reports += [evaluate(*pair, protocol) for pair in (sides, sides[::-1])]
+        query, gallery = (made[[row[crop.path] for crop in side]] for side in halves(made.crops, seed))
+        reports += [evaluate(query, gallery, protocol), evaluate(gallery, query, protocol)]
     mean = {name: float(np.mean([r.metrics[name] for r in reports])) for name in reports[0].metrics}
     counted, skipped = sum(r.queries for r in reports), sum(r.skipped for r in reports)
     return replace(reports[0], metrics=mean, queries=counted, skipped=skipped)

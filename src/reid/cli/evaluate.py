@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> None:
         raise DataError("--alone says how to re-rank; give --rerank as well")
     facts = [("Source", args.source)]
     if args.halves is not None:
-        return _halves(args, facts)
+        _halves(args, facts)
+        return
     settings, prior = _settings(args)
     if given:
         query, gallery = _crops(args)
