@@ -309,6 +309,15 @@ def test_threads_share_all_rows_and_pass_on_what_goes_wrong(monkeypatch: pytest.
         in_threads(lambda part: 1 // 0, 5)
 
 
+@pytest.mark.parametrize("protocol", ["market1501", "cuhk03"])
+def test_cmc_goes_to_any_rank(protocol: str) -> None:
+    """The only match comes after 79 other people."""
+    gallery = [Crop(f"g{i}", str(i), "b") for i in range(80)]
+    ranks = (1, 50, 79, 80, 500)
+    report = evaluate_distances(np.arange(80.0)[None], [Crop("q", "79", "a")], gallery, protocol, ranks)
+    assert [report.metrics[f"rank-{r}"] for r in ranks] == [0, 0, 0, 1, 1]
+
+
 def test_halves_are_used_both_ways(people: Embeddings) -> None:
     """The mean over the halves and over the directions, by hand."""
     rows = {c.path: i for i, c in enumerate(people.crops)}

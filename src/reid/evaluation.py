@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reid.rerank import KReciprocal
     from reid.spacetime import TransitionPrior
 
-MAX_RANK = 50
+RANKS = 50  # of the CMC that are kept at least
 FEWEST_PEOPLE = 10  # that an interval is drawn from
 WIDE = 1 << 15  # gallery rows from which threads help: with fewer they wait for each other's Python
 _NONE = np.empty(0, dtype=np.int64)
@@ -40,7 +40,7 @@ class Outcomes:
         counted: (V,) queries with a valid match.
         skipped: (S,) queries without one; they enter no figure.
         first: (V,) 0-based rank of the first correct row.
-        within: (V, MAX_RANK) probability that a correct row comes within each rank; 0 or 1 unless rows are drawn.
+        within: (V, R) probability that a correct row comes within each rank; 0 or 1 unless rows are drawn.
         plain, trapezoid, inp: (V,) average precision by either definition, and inverse negative penalty.
         people: (V,) codes of the counted queries' people.
     """
@@ -56,8 +56,9 @@ class Outcomes:
 
     def table(self, ranks: Sequence[int]) -> dict[str, NDArray[np.float64]]:
         """Each metric's value for each counted query, by the metric's name; a metric is the mean."""
-        if list(ranks) != sorted(set(ranks)) or not all(1 <= r <= MAX_RANK for r in ranks):
-            raise ShapeError(f"ranks are {list(ranks)}; they must ascend, each once, from 1 to {MAX_RANK}")
+        most = self.within.shape[1]
+        if list(ranks) != sorted(set(ranks)) or not all(1 <= r <= most for r in ranks):
+            raise ShapeError(f"ranks are {list(ranks)}; they must ascend, each once, from 1 to {most}")
         found = {f"rank-{r}": self.within[:, r - 1] for r in ranks}
         return found | {"mAP": self.plain, "mAP-trapezoid": self.trapezoid, "mINP": self.inp}
 
@@ -82,7 +83,7 @@ def evaluate(
         query, gallery: embedded by the same model.
         protocol: a name from PROTOCOLS.
         metric: how distances are computed.
-        ranks: of the CMC.
+        ranks: of the CMC, any.
         intervals: also give 95 % confidence intervals by bootstrap over people, where there are 10 or more.
         reranking: re-rank with these settings first; the report says so.
         prior: also go by when and where; its weight says with which metric. The report says so.
@@ -140,7 +141,9 @@ def evaluate_distances(
     intervals: bool = False,
 ) -> Report:
     """As `evaluate`, from distances: a (Q, G) matrix, or its rows in blocks as `distance.blocks` yields them."""
-    return summary(outcomes(found, query, gallery, protocol), gallery, protocol, ranks, intervals)
+    return summary(
+        outcomes(found, query, gallery, protocol, max(ranks, default=1)), gallery, protocol, ranks, intervals
+    )
 
 
 def summary(
@@ -168,9 +171,9 @@ def summary(
 
 
 def outcomes(
-    found: Distances, query: Sequence[Crop], gallery: Sequence[Crop], protocol: str = "market1501"
+    found: Distances, query: Sequence[Crop], gallery: Sequence[Crop], protocol: str = "market1501", ranks: int = RANKS
 ) -> Outcomes:
-    """What became of each query; `evaluate_distances` averages it.
+    """What became of each query; `evaluate_distances` averages it. CMC is kept up to `ranks`, and RANKS at least.
 
     Raises:
         DataError: the protocol is unknown or asks for cameras that no query names, or no query has a valid match.
@@ -183,7 +186,7 @@ def outcomes(
             "cameras, or evaluate with the diagonal protocol"
         )
     hits: list[Rows] = [_NONE] * len(query)
-    within = np.zeros((len(query), MAX_RANK))
+    within = np.zeros((len(query), max(ranks, RANKS)))
 
     def measure(first: int, block: NDArray[np.floating], some: slice) -> None:
         for i, row in enumerate(block[some], first + some.start):
@@ -193,7 +196,7 @@ def outcomes(
             ignored = np.concatenate([sets.junk, ignored])
             hits[i] = metrics.hits(row, correct, ignored)
             if PROTOCOLS[protocol].single_shot:
-                within[i] = metrics.single_shot(row, correct, ignored, sets.gallery_pids, MAX_RANK)
+                within[i] = metrics.single_shot(row, correct, ignored, sets.gallery_pids, within.shape[1])
             else:
                 within[i, hits[i][0] :] = 1
 
@@ -310,13 +313,16 @@ def halves(crops: Sequence[Crop], seed: int) -> tuple[list[Crop], list[Crop]]:
     return [c for c in half if c.camera == cameras[0]], [c for c in half if c.camera != cameras[0]]
 
 
-def evaluate_halves(made: Embeddings, draws: int = 10, protocol: str = "cuhk03") -> Report:
+def evaluate_halves(
+    made: Embeddings, draws: int = 10, protocol: str = "cuhk03", ranks: Sequence[int] = (1, 5, 10)
+) -> Report:
     """VIPeR's test (Gray and Tao 2008): random halves of the people, each used both ways; the mean of all.
 
     Args:
         made: all crops, embedded.
         draws: how many halves; the same ones on each call.
         protocol: a name from PROTOCOLS.
+        ranks: of the CMC.
 
     Returns:
         The mean of each metric over 2 · draws evaluations, the queries of all of them, and the gallery and people of
@@ -331,7 +337,7 @@ def evaluate_halves(made: Embeddings, draws: int = 10, protocol: str = "cuhk03")
     reports = []
     for seed in range(draws):
         query, gallery = (made[[row[crop.path] for crop in side]] for side in halves(made.crops, seed))
-        reports += [evaluate(query, gallery, protocol), evaluate(gallery, query, protocol)]
+        reports += [evaluate(*pair, protocol, ranks=ranks) for pair in ((query, gallery), (gallery, query))]
     mean = {name: float(np.mean([r.metrics[name] for r in reports])) for name in reports[0].metrics}
     counted, skipped = sum(r.queries for r in reports), sum(r.skipped for r in reports)
     return replace(reports[0], metrics=mean, queries=counted, skipped=skipped)

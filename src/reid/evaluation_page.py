@@ -158,12 +158,12 @@ def _skipped(report: Report, outcomes: Outcomes, query: Sequence[Crop], gallery:
     there = {crop.pid for crop in gallery if crop.role == "person"}
     reasons = Counter(_why_skipped(query[i], there) for i in outcomes.skipped)
     lines = "".join(f"<li>{count:,}: {text(reason)}</li>" for reason, count in reasons.most_common())
-    noun = "query was" if report.skipped == 1 else "queries were"
+    noun, they = ("query was", "it enters") if report.skipped == 1 else ("queries were", "they enter")
     left_out = [query[i] for i in outcomes.skipped[:SKIPPED_NAMED]]
     rows = [[crop.name, crop.pid or "unknown", crop.camera or "unknown"] for crop in left_out]
     shown = "Which ones" if report.skipped <= SKIPPED_NAMED else f"The first {SKIPPED_NAMED}"
     named = charts.table(["query", "person", "camera"], rows, shown, "queries were skipped")
-    return f"""<p><b>{report.skipped:,} {noun} skipped</b>, as nothing in the gallery counts as a match; they enter no \
+    return f"""<p><b>{report.skipped:,} {noun} skipped</b>, as nothing in the gallery counts as a match; {they} no \
 figure.</p><ul>{lines}</ul>{named}"""
 
 

@@ -35,6 +35,9 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("gallery", nargs="?", help="the gallery, where the first argument holds the queries alone")
     verb.add_argument("--hold-out", type=int, metavar="PEOPLE", help="only the last so many people, in sorted order")
     verb.add_argument("--protocol", default="market1501", help="market1501 (default), cuhk03, cross-camera or diagonal")
+    verb.add_argument(
+        "--ranks", type=int, nargs="+", default=[1, 5, 10], metavar="K", help="of the CMC (default: 1 5 10)"
+    )
     verb.add_argument("--tracklets", action="store_true", help="one vector a tracklet, the mean of its crops' (MARS)")
     verb.add_argument(
         "--halves", type=int, metavar="DRAWS", help="random halves of the people, each used both ways (VIPeR: 10)"
@@ -90,8 +93,9 @@ def run(args: argparse.Namespace) -> None:
     if args.pairs or args.html:
         found = _kept(found, 4 * len(query) * len(gallery))
     sets = query, gallery, args.protocol
-    outcomes = evaluation.outcomes(found(), *sets)
-    report = evaluation.summary(outcomes, gallery, args.protocol, intervals=args.intervals or args.html is not None)
+    outcomes = evaluation.outcomes(found(), *sets, max(args.ranks))
+    intervals = args.intervals or args.html is not None
+    report = evaluation.summary(outcomes, gallery, args.protocol, args.ranks, intervals)
     report = replace(report, reranking=evaluation.changes(query, settings, prior))
     _warn(args, report, query, prior)
     verified, unseen = None, list[str]()
@@ -133,7 +137,7 @@ def _halves(args: argparse.Namespace, facts: list[tuple[str, str]]) -> None:
     with progress("embedding", args) as step:
         made = matcher.gather(args.source, model, skipped.append, step)
     name_skipped(skipped)
-    report = evaluation.evaluate_halves(made, args.halves, args.protocol)
+    report = evaluation.evaluate_halves(made, args.halves, args.protocol, args.ranks)
     facts.append(("Model", model.name(made)))
     if args.json:
         print(json.dumps(asdict(report) | _origin(args, facts) | {"halves": args.halves}, indent=2))
