@@ -132,7 +132,8 @@ def _figures(report: Report) -> str:
 
 def _notes(report: Report, outcomes: Outcomes, query: Sequence[Crop], gallery: Sequence[Crop]) -> str:
     """How to read the figures, what they can be compared with, and what they leave out."""
-    about = PROTOCOLS[report.protocol].about if report.protocol in PROTOCOLS else ""
+    rule = PROTOCOLS.get(report.protocol)
+    about = f"{rule.about}; comparable with {rule.compare}" if rule else ""
     again = f"<p><b>Re-ranked</b> with {text(report.reranking)}; compare with re-ranked figures only.</p>"
     drawn = many(report.people, "person", "people")
     ranges = f"""<p><b>The range below a figure</b> is its 95 % confidence interval, by bootstrap over {drawn}. Two \

@@ -107,11 +107,12 @@ def run(args: argparse.Namespace) -> None:
         report, unseen = _with_pairs(report, verified, roc.open_set(found(), *sets))
     if args.html:
         _page(args, found, sets, report, outcomes, verified, facts)
+    compare = _comparable(args, report)
     if args.json:
-        print(json.dumps(asdict(report) | _origin(args, facts), indent=2))
+        print(json.dumps(asdict(report) | {"comparable_with": compare} | _origin(args, facts), indent=2))
     else:
         few = [f"too few pairs or searches to show {', '.join(unseen)}"] if unseen else []
-        print("\n".join([*metrics(report, facts[-1][1]), *_drawn(report), *few]))
+        print("\n".join([*metrics(report, facts[-1][1]), *_drawn(report), *few, f"comparable with {compare}"]))
 
 
 def _halves(args: argparse.Namespace, facts: list[tuple[str, str]]) -> None:
@@ -148,6 +149,17 @@ def _halves(args: argparse.Namespace, facts: list[tuple[str, str]]) -> None:
 def _drawn(report: Report) -> list[str]:
     """What intervals rest on."""
     return [f"intervals by bootstrap over {report.people:,} people"] if report.intervals else []
+
+
+def _comparable(args: argparse.Namespace, report: Report) -> str:
+    """With whose figures these can be compared."""
+    from reid.evaluation import PROTOCOLS
+
+    if args.hold_out:
+        with_what = "figures of the same people, held out of the same data, only"
+    else:
+        with_what = PROTOCOLS[report.protocol].compare
+    return f"{with_what}; re-ranked ones only" if report.reranking else with_what
 
 
 def _with_pairs(report: Report, verified: Verification, opened: OpenSet) -> tuple[Report, list[str]]:
