@@ -33,6 +33,15 @@ def test_a_block_is_the_same_whole_and_in_threads(monkeypatch: pytest.MonkeyPatc
             assert (distance.pairwise(A, A, metric) == whole).all()  # type: ignore[arg-type]
 
 
+def test_blocks_may_share_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distance, "BLOCK_ROWS", 5)
+    shared = [(block, block.copy()) for _, block in distance.blocks(A, B, reuse=True)]
+    assert len(shared) > 1
+    assert all(np.shares_memory(shared[0][0], block) for block, _ in shared)
+    own = [block for _, block in distance.blocks(A, B)]
+    np.testing.assert_array_equal(np.concatenate([copy for _, copy in shared]), np.concatenate(own))
+
+
 def test_half_precision_is_accumulated_in_single() -> None:
     np.testing.assert_allclose(distance.pairwise(A.astype(np.float16), B), cdist(A, B), atol=5e-3)
 

@@ -33,15 +33,23 @@ def pairwise(query: NDArray[Any], gallery: NDArray[Any], metric: Metric = "eucli
     return _block(query, gallery, _squared_norms(gallery), metric)
 
 
-def blocks(query: NDArray[Any], gallery: NDArray[Any], metric: Metric = "euclidean") -> Iterator[tuple[slice, Vectors]]:
-    """The rows of `pairwise` a few at a time: pairs of (which queries, their (q, G) distances)."""
+def blocks(
+    query: NDArray[Any], gallery: NDArray[Any], metric: Metric = "euclidean", reuse: bool = False
+) -> Iterator[tuple[slice, Vectors]]:
+    """The rows of `pairwise` a few at a time: pairs of (which queries, their (q, G) distances).
+
+    With `reuse` each block is written over the one before, which must not be kept: a quarter of the time goes into new
+    memory otherwise.
+    """
     query, gallery = _prepare(query, metric), _prepare(gallery, metric)
     _check(query, gallery)
     norms = _squared_norms(gallery)
     step = max(BLOCK_ROWS, min(4 * BLOCK_ROWS, BLOCK_VALUES // max(1, len(gallery))))
+    room = np.empty((min(step, len(query)), len(gallery)), dtype=np.float32) if reuse else None
     for start in range(0, len(query), step):
         rows = slice(start, min(start + step, len(query)))
-        yield rows, _block(query[rows], gallery, norms, metric)
+        out = None if room is None else room[: rows.stop - start]
+        yield rows, _block(query[rows], gallery, norms, metric, out)
 
 
 def top_k(
@@ -67,7 +75,7 @@ def top_k(
     k = min(k, max(1, len(gallery)))
     ids = np.full((len(query), k), -1, dtype=np.int64)
     distances = np.full((len(query), k), np.inf, dtype=np.float32)
-    for rows, block in blocks(query, gallery, metric):
+    for rows, block in blocks(query, gallery, metric, reuse=True):
         if allowed is not None:
             block = np.where(allowed(rows), block, np.inf)
         if not block.shape[1]:
@@ -129,8 +137,10 @@ def _squared_norms(vectors: Vectors) -> Vectors:
     return norms
 
 
-def _block(query: Vectors, gallery: Vectors, gallery_norms: Vectors, metric: Metric) -> Vectors:
-    block: Vectors = (query if metric == "cosine" else -2 * query) @ gallery.T
+def _block(
+    query: Vectors, gallery: Vectors, gallery_norms: Vectors, metric: Metric, out: Vectors | None = None
+) -> Vectors:
+    block: Vectors = np.matmul(query if metric == "cosine" else -2 * query, gallery.T, out=out)
     norms = _squared_norms(query)[:, None]
     step = max(1, NEAR_VALUES // max(1, len(gallery)))
 

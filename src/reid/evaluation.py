@@ -104,7 +104,7 @@ def distances(
     metric: Metric = "euclidean",
     prior: TransitionPrior | None = None,
 ) -> Callable[[], Distances]:
-    """Something that gives the distances of two sets, afresh on each call.
+    """Something that gives the distances of two sets, afresh on each call; a block is gone when the next one comes.
 
     With a prior they are the visual ones plus its penalty. With a prior and re-ranking, that sum is what neighbours are
     looked for by: somebody who cannot have been there in time never gets among them.
@@ -115,7 +115,9 @@ def distances(
     if query.model != gallery.model:
         raise ModelError("queries and gallery were embedded by different models; embed both with the same one")
     if reranking is None:
-        return lambda: prior.blocks(query, gallery) if prior else blocks(query.vectors, gallery.vectors, metric)
+        return lambda: (
+            prior.blocks(query, gallery) if prior else blocks(query.vectors, gallery.vectors, metric, reuse=True)
+        )
     from reid import rerank  # SciPy's sparse matrices take a while to import
 
     extra = prior.in_graph(query, gallery) if prior else None

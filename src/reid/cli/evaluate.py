@@ -193,7 +193,7 @@ def _kept(found: Callable[[], Distances], size: int) -> Callable[[], Distances]:
     first = found()
     if size > KEPT or isinstance(first, np.ndarray):
         return found
-    matrix = np.concatenate([block for _, block in first])
+    matrix = np.concatenate([block.copy() for _, block in first])  # one is gone when the next comes
     return lambda: matrix
 
 
