@@ -3,7 +3,7 @@
     python benchmarks/growth.py OUT.svg [--rows 1000 4000 16000 64000] [--torchreid METRICS] [--original RE_RANKING.py]
 
 The data and the others are those of evaluation.py, with one query for five gallery rows and a person for 21. Each
-contender is run once a size, smallest first, and no more once a run took over a minute or 6 GiB.
+contender is run once a size, smallest first, and no more once a run took over a minute of CPU time or 6 GiB.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def page(seen: dict[str, list[tuple[int, float, int]]]) -> str:
     names = list(seen)
     variables = {name: f"c{i}" for i, name in enumerate(names)}
     both = [
-        chart({n: [(r, s) for r, s, _ in p] for n, p in seen.items()}, "seconds", variables),
+        chart({n: [(r, s) for r, s, _ in p] for n, p in seen.items()}, "seconds of CPU time", variables),
         chart({n: [(r, m) for r, _, m in p] for n, p in seen.items()}, "peak memory of the process, MiB", variables),
     ]
     placed = "".join(
@@ -79,7 +79,7 @@ def main() -> None:
             if work is evaluation.one_by_one:
                 continue
             for rows in sorted(args.rows):
-                _, seconds, memory = evaluation.measure(work, extra, (rows // 5, rows, rows // 21, 6))
+                _, _, seconds, memory = evaluation.measure(work, extra, (rows // 5, rows, rows // 21, 6))
                 seen.setdefault(name, []).append((rows, round(seconds, 3), memory))
                 print(name, *seen[name][-1], flush=True)
                 if seconds > SECONDS or memory > MEMORY:
