@@ -196,7 +196,7 @@ def _people(outcomes: Outcomes, query: Sequence[Crop], pictures: Pictures) -> st
             f'<td>{outcomes.first[rows].max() + 1:,}</td><td class="looks">{looks}</td></tr>'
         )
     head = "".join(f'<th scope="col">{name}</th>' for name in _PEOPLE)
-    half = max(10, -(-len(lines) // 2))
+    half = len(lines) if len(lines) <= 10 else -(-len(lines) // 2)
     tables = "\n".join(
         f'<div class="scroll" tabindex="0"><table class="plain people"><thead><tr>{head}</tr></thead>\n'
         f"<tbody>{''.join(lines[start : start + half])}</tbody></table></div>"
