@@ -10,7 +10,8 @@ ours run a plain loop over queries that sorts each row, and, where they are give
 * the k-reciprocal authors' re-ranking: `python-version/re_ranking_ranklist.py` of
   github.com/zhunzhong07/person-re-ranking, a function `re_ranking(q_g, q_q, g_g)`.
 
-Each runs in a process of its own, in turn; peak memory is that process's, the vectors' included (Linux). "result" is
+Each runs in a process of its own, in turn; peak memory is that process's, the vectors' included (Linux). "CPU" is the
+seconds that all its threads ran, which other work on the machine hardly changes. "result" is
 mAP, or the sum of all re-ranked distances; for one query at a time the milliseconds that one takes once the gallery is
 ready.
 """
@@ -39,6 +40,7 @@ from reid.types import Crop, Embeddings
 
 Size = tuple[int, int, int, int]  # queries, gallery rows, people, cameras
 Work = Callable[..., float]
+Run = tuple[float, float, float, int]  # what it gave, seconds, CPU seconds, and MiB at most
 SIZES: dict[str, Size] = {
     "market": (3368, 15913, 750, 6),
     "msmt17": (11659, 82161, 3060, 15),
@@ -140,20 +142,20 @@ def _child(work: Work, extra: tuple[str, ...], size: Size, pipe: Any) -> None:
     query, gallery = data(size)
     if work is compiled:
         compile_torchreid(*extra)  # loading takes longer than a small evaluation
-    started = time.perf_counter()
+    started, before = time.perf_counter(), time.process_time()
     value = work(*extra, query, gallery)
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, time.process_time() - before
     status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's memory as well
-    pipe.send((value, seconds, int(status.partition("VmHWM:")[2].split()[0]) >> 10))
+    pipe.send((value, seconds, cpu, int(status.partition("VmHWM:")[2].split()[0]) >> 10))
 
 
-def measure(work: Work, extra: tuple[str, ...], size: Size) -> tuple[float, float, int]:
-    """What it gave, seconds, and MiB at most."""
+def measure(work: Work, extra: tuple[str, ...], size: Size) -> Run:
+    """Run it once."""
     mine, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_child, args=(work, extra, size, theirs))
     process.start()
     theirs.close()
-    result: tuple[float, float, int] = mine.recv()
+    result: Run = mine.recv()
     process.join()
     return result
 
@@ -162,6 +164,7 @@ def options(parse: argparse.ArgumentParser) -> None:
     parse.add_argument("--torchreid", metavar="METRICS", help="the folder torchreid/metrics of a checkout")
     parse.add_argument("--original", metavar="FILE", help="the k-reciprocal authors' re_ranking_ranklist.py")
     parse.add_argument("--only-ours", action="store_true")
+    parse.add_argument("--leave-out", nargs="*", default=[], metavar="NAME", help="whose name holds one of these")
 
 
 def contenders(args: argparse.Namespace, build: str) -> dict[str, tuple[Work, tuple[str, ...]]]:
@@ -180,7 +183,7 @@ def contenders(args: argparse.Namespace, build: str) -> dict[str, tuple[Work, tu
     found["re-ranking, reid, one query at a time"] = (one_by_one, ())
     if args.original:
         found["re-ranking, its authors' Python"] = (original, (args.original,))
-    return found
+    return {name: work for name, work in found.items() if not any(part in name for part in args.leave_out)}
 
 
 def main() -> None:
@@ -191,7 +194,7 @@ def main() -> None:
     args = parse.parse_args()
     with tempfile.TemporaryDirectory() as build:
         every = contenders(args, build)
-        seen: dict[str, list[tuple[float, float, int]]] = {name: [] for name in every}
+        seen: dict[str, list[Run]] = {name: [] for name in every}
         for _ in range(args.rounds):
             for name, (work, extra) in every.items():
                 seen[name].append(measure(work, extra, SIZES[args.size]))
@@ -200,7 +203,8 @@ def main() -> None:
         name: {
             "result": runs[0][0],
             "seconds, median": round(statistics.median(r[1] for r in runs), 2),
-            "peak MiB": max(r[2] for r in runs),
+            "CPU, median": round(statistics.median(r[2] for r in runs), 2),
+            "peak MiB": max(r[3] for r in runs),
         }
         for name, runs in seen.items()
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from reid.data import read
 from reid.distance import blocks as pairwise_blocks
 from reid.distance import pairwise
 from reid.embed import Embedder
-from reid.evaluation import query_and_gallery
+from reid.evaluation import PROTOCOLS, evaluate, evaluate_halves, pool_tracklets, query_and_gallery
 from reid.street import draw_street
 from reid.types import Crop, Embeddings
 
@@ -46,6 +48,11 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("street")
     draw_street(folder, people=6)
     return folder
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    (found,) = [a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return dict(found.choices)
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -105,6 +112,64 @@ def test_search_ranks_the_right_person_first(run: Run, street: Path, model: Path
     matches = json.loads(out)["answers"][0]["matches"]
     assert [m["rank"] for m in matches] == [1, 2, 3, 4]
     assert matches[0]["crop"]["path"] != str(query)
+
+
+def test_search_says_which_filters_were_applied(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
+    run("embed", street, "-o", tmp_path / "e.npz", "--model", model)
+    files.save(files.load(tmp_path / "e.npz")[:1], tmp_path / "q.npz")
+    asked = ("--camera", "c2", "--camera", "c3", "--after", 5)
+    _, out, _ = run("search", tmp_path / "q.npz", tmp_path / "e.npz", "--json", *asked)
+    found = json.loads(out)
+    assert found["filters"] == {"other_cameras": False, "cameras": ["c2", "c3"], "after": 5, "before": None}
+    assert found["facts"]["Only"] == "camera c2 or c3; from 5 s"
+
+
+def test_embed_does_not_ignore_json(run: Run, street: Path, model: Path) -> None:
+    code, out, err = run("embed", street, "--model", model, "--json")
+    assert (code, out) == (2, "")
+    assert "give --output as well" in err
+
+
+def test_pictures_that_a_table_leaves_out_are_told(
+    run: Run, street: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(street, tmp_path / "copy")
+    table = tmp_path / "copy" / "crops.csv"
+    run("show", tmp_path / "copy")
+    assert not caplog.messages
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-2]))
+    run("show", tmp_path / "copy")
+    assert "leaves out 2 pictures there, such as crops/" in caplog.messages[0]
+
+
+def test_help_names_every_protocol() -> None:
+    (action,) = [a for a in verbs()["evaluate"]._actions if a.dest == "protocol"]
+    assert action.help is not None
+    assert all(name in action.help for name in PROTOCOLS)
+
+
+def test_evaluate_in_halves_and_by_tracklet(run: Run, people: Embeddings, tmp_path: Path) -> None:
+    crops = tuple(Crop(c.path, c.pid, c.camera, tracklet=f"{c.pid}-{c.camera}") for c in people.crops)
+    tracked = Embeddings(people.vectors, crops, people.model)
+    files.save(tracked, tmp_path / "e.npz")
+    code, out, _ = run("evaluate", tmp_path / "e.npz", "--halves", 3, "--protocol", "cuhk03", "--json")
+    report = json.loads(out)
+    assert (code, report["halves"], report["protocol"]) == (0, 3, "cuhk03")
+    assert report["metrics"] == pytest.approx(evaluate_halves(tracked, 3).metrics)
+    files.save(tracked[:54], tmp_path / "q.npz")
+    _, out, _ = run("evaluate", tmp_path / "q.npz", tmp_path / "e.npz", "--tracklets", "--json")
+    report = json.loads(out)
+    wanted = evaluate(pool_tracklets(tracked[:54]), pool_tracklets(tracked)).metrics
+    assert (report["queries"], report["gallery"]) == (18, 36)
+    assert report["metrics"] == pytest.approx(wanted)
+    for options, said in (
+        (("--halves", 3, "--rerank"), "leave out --rerank"),
+        (("--halves", 0), "draw at least 1"),
+        (("--tracklets", "--ranking", "x.npy"), "means of embeddings"),
+    ):
+        code, _, err = run("evaluate", tmp_path / "e.npz", *options)
+        assert code == 2
+        assert said in err
 
 
 def test_search_filters(run: Run, street: Path, model: Path, tmp_path: Path) -> None:

@@ -24,6 +24,24 @@ def test_pairwise_equals_scipy_and_blocks_equal_pairwise(metric: str, monkeypatc
     np.testing.assert_allclose(np.concatenate([p for _, p in parts]), whole, atol=1e-6)
 
 
+def test_a_block_is_the_same_whole_and_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for metric in ("euclidean", "squared", "cosine"):
+        whole = distance.pairwise(A, A, metric)  # type: ignore[arg-type]
+        with monkeypatch.context() as patched:
+            patched.setattr(distance, "NEAR_VALUES", 100)
+            patched.setattr(distance, "_cores", lambda: 3)
+            assert (distance.pairwise(A, A, metric) == whole).all()  # type: ignore[arg-type]
+
+
+def test_blocks_may_share_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distance, "BLOCK_ROWS", 5)
+    shared = [(block, block.copy()) for _, block in distance.blocks(A, B, reuse=True)]
+    assert len(shared) > 1
+    assert all(np.shares_memory(shared[0][0], block) for block, _ in shared)
+    own = [block for _, block in distance.blocks(A, B)]
+    np.testing.assert_array_equal(np.concatenate([copy for _, copy in shared]), np.concatenate(own))
+
+
 def test_half_precision_is_accumulated_in_single() -> None:
     np.testing.assert_allclose(distance.pairwise(A.astype(np.float16), B), cdist(A, B), atol=5e-3)
 

@@ -32,7 +32,8 @@ from reid.charts import (
 from reid.distance import pairwise as distances_between
 from reid.errors import ShapeError
 from reid.evaluation import PROTOCOLS, Outcomes, evaluate_distances, outcomes
-from reid.evaluation_page import Details, Roc, page
+from reid.evaluation_charts import Roc
+from reid.evaluation_page import Details, page
 from reid.types import Crop, Embeddings, Ranking, Report
 from tests.test_report import Page
 
@@ -369,7 +370,7 @@ def luminance(colour: str) -> float:
 def test_words_stand_out_from_what_is_behind_them(scheme: str) -> None:
     """WCAG's 4.5 : 1, at both ends of the heat map's colours too."""
     colours: dict[str, str] = {}
-    for name in ("sheet.html", "evaluation.html"):
+    for name in ("page.css", "evaluation.css"):
         text = (
             resources.files("reid").joinpath("templates", name).read_text(encoding="utf-8").partition("@media print")[0]
         )

@@ -18,10 +18,10 @@ ROOMS: list[set[str]] = [
     {"errors", "disk"},
     {"types", "recipes"},
     {"images"},
-    {"data", "distance", "metrics", "files", "street", "protocols"},
+    {"data", "distance", "metrics", "files", "street", "protocols", "pages"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"losses", "sampler", "augment", "nets"},
-    {"checkpoint", "embed", "evaluation_page", "feed", "graph", "runs"},
+    {"checkpoint", "embed", "evaluation_charts", "evaluation_page", "feed", "graph", "runs"},
     {"validation", "export", "job", "matcher"},
     {"training"},
     {"cli"},

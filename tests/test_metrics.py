@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from reid import metrics
-from reid.distance import pairwise
+from reid.distance import in_threads, pairwise
 from reid.errors import DataError, ModelError, ShapeError
 from reid.evaluation import (
     PROTOCOLS,
     evaluate,
     evaluate_distances,
+    evaluate_halves,
     halves,
     hold_out,
     outcomes,
@@ -292,3 +293,43 @@ def test_halves_and_tracklets(people: Embeddings) -> None:
     assert len(pooled) == 12 * 3 + 1
     np.testing.assert_allclose(pooled.vectors[0], people.vectors[:3].mean(axis=0), atol=1e-6)
     assert pooled.crops[0] == crops[0]
+
+
+def test_wide_galleries_are_measured_in_threads(people: Embeddings, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = evaluate(people, people)
+    monkeypatch.setattr("reid.evaluation.WIDE", 1)
+    assert evaluate(people, people) == alone
+
+
+def test_threads_share_all_rows_and_pass_on_what_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reid.distance._cores", lambda: 3)
+    for rows in (list(range(n)) for n in (1, 2, 3, 10)):
+        assert [row for share in in_threads(rows.__getitem__, len(rows)) for row in share] == rows
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda part: 1 // 0, 5)
+
+
+@pytest.mark.parametrize("protocol", ["market1501", "cuhk03"])
+def test_cmc_goes_to_any_rank(protocol: str) -> None:
+    """The only match comes after 79 other people."""
+    gallery = [Crop(f"g{i}", str(i), "b") for i in range(80)]
+    ranks = (1, 50, 79, 80, 500)
+    report = evaluate_distances(np.arange(80.0)[None], [Crop("q", "79", "a")], gallery, protocol, ranks)
+    assert [report.metrics[f"rank-{r}"] for r in ranks] == [0, 0, 0, 1, 1]
+
+
+def test_halves_are_used_both_ways(people: Embeddings) -> None:
+    """The mean over the halves and over the directions, by hand."""
+    rows = {c.path: i for i, c in enumerate(people.crops)}
+    found = []
+    for seed in range(2):
+        a, b = ([rows[c.path] for c in side] for side in halves(people.crops, seed))
+        matrix = pairwise(people.vectors, people.vectors)
+        for q, g in ((a, b), (b, a)):
+            crops = [people.crops[i] for i in q], [people.crops[i] for i in g]
+            found.append(evaluate_distances(matrix[np.ix_(q, g)], *crops, "cuhk03"))
+    report = evaluate_halves(people, 2)
+    assert report.metrics == pytest.approx({n: np.mean([r.metrics[n] for r in found]) for n in report.metrics})
+    assert report.queries == sum(r.queries for r in found)
+    with pytest.raises(DataError, match="draw at least 1"):
+        evaluate_halves(people, 0)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from reid import report
+from reid import pages, report
 from reid.errors import ShapeError
 from reid.types import Crop, Match
 
@@ -116,11 +116,11 @@ DISTRACTOR, JUNK = Crop("d", role="distractor"), Crop("e", "1", role="junk")
         (JUNK, PERSON, "unknown"),
     ],
 )
-def test_marks(query: Crop, found: Crop, mark: report.Mark) -> None:
-    assert report.judge(query, found) == mark
+def test_marks(query: Crop, found: Crop, mark: pages.Mark) -> None:
+    assert pages.judge(query, found) == mark
     page = Page(report.sheet([query], [[match(OTHER, 1), match(found, 2)]], "title"))
     assert [a["class"] for a in page.all("li")][1] == mark
-    card = report._card(query, match(found), report._Pictures())
+    card = pages.card(query, match(found), pages.Pictures())
     assert ("right" in Page(card).text, "wrong" in Page(card).text) == (mark == "right", mark == "wrong")
     assert ('href="#right"' in card, 'href="#wrong"' in card) == (mark == "right", mark == "wrong")
 

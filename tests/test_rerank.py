@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from reid import distance, rerank
+from reid.data import read
+from reid.embed import DEFAULT_MODEL, Embedder
 from reid.errors import ShapeError
 from reid.rerank import KReciprocal
 from tests.reference import k_reciprocal as slow
+
+MARKET = Path(__file__).parents[2] / "shared" / "data" / "market1501" / "bounding_box_train"
 
 
 def labelled(count: int, crops: int, dim: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,10 +30,20 @@ def people(count: int, crops: int, dim: int, spread: float, seed: int) -> np.nda
 @pytest.mark.parametrize("settings", [(20, 6, 0.3), (7, 3, 0.3), (15, 6, 0.0), (3, 1, 0.5), (5, 2, 1.0), (11, 8, 0.2)])
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_the_papers_algorithm(settings: tuple[int, int, float], seed: int) -> None:
-    """Among them k1 = 3, 7, 11 and 15, where k1/2 ends in .5 and rounding matters."""
+    """Among them k1 = 3, 7, 11 and 15, and 5, where k1/2 is rounded down to an even number."""
     points = people(12, 7, 10, 0.5, seed)
     wanted = slow.rerank(points, 15, *settings)
     found = rerank.k_reciprocal(points[:15], points[15:], KReciprocal(*settings))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.skipif(not MARKET.is_dir(), reason="Market-1501 is not beside the clone (../shared/data)")
+@pytest.mark.parametrize("settings", [(20, 6, 0.3), (7, 3, 0.3)])
+def test_equals_the_papers_algorithm_on_photographs(settings: tuple[int, int, float]) -> None:
+    crops = read(MARKET)[:400:2]
+    points = Embedder(DEFAULT_MODEL)(crops).vectors
+    wanted = slow.rerank(points, 40, *settings)
+    found = rerank.k_reciprocal(points[:40], points[40:], KReciprocal(*settings))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 

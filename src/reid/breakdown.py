@@ -7,9 +7,8 @@ yields them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from reid import metrics
 from reid.distance import smallest
 from reid.errors import DataError
-from reid.evaluation import PROTOCOLS, Distances, Sets, rows_of
+from reid.evaluation import PROTOCOLS, Distances, row_judge, rows_of
 from reid.metrics import Rows
 from reid.types import Crop, Ranking, Vectors
 
@@ -51,20 +50,6 @@ class Spread(NamedTuple):
     edges: Floats
     same: Rows
     different: Rows
-
-
-def row_judge(
-    query: Sequence[Crop], gallery: Sequence[Crop], protocol: str
-) -> tuple[Sets, Callable[[int], tuple[Rows, Rows]]]:
-    """Who is in the sets; and for query i the gallery rows that are right, and those, beside junk, that do not count.
-
-    Raises:
-        DataError: the protocol is unknown.
-    """
-    if protocol not in PROTOCOLS:
-        raise DataError(f"protocol is {protocol!r}; it can be {', '.join(PROTOCOLS)}")
-    sets = Sets(query, gallery)
-    return sets, partial(sets.judged, PROTOCOLS[protocol].ignored)
 
 
 def camera_pairs(

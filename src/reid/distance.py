@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +15,9 @@ from reid.errors import ShapeError
 from reid.types import Ranking, Vectors
 
 Metric = Literal["euclidean", "squared", "cosine"]
-BLOCK_VALUES, BLOCK_ROWS = 1 << 22, 128  # a block that stays near the processor, but enough rows for a fast product
+T = TypeVar("T")
+BLOCK_VALUES, BLOCK_ROWS = 1 << 24, 128  # about as many values a block, but enough rows for a fast product
+THREADS, NEAR_VALUES = 4, 1 << 16  # at most; what stays near a core while it is passed over again and again
 
 
 def pairwise(query: NDArray[Any], gallery: NDArray[Any], metric: Metric = "euclidean") -> Vectors:
@@ -28,15 +33,23 @@ def pairwise(query: NDArray[Any], gallery: NDArray[Any], metric: Metric = "eucli
     return _block(query, gallery, _squared_norms(gallery), metric)
 
 
-def blocks(query: NDArray[Any], gallery: NDArray[Any], metric: Metric = "euclidean") -> Iterator[tuple[slice, Vectors]]:
-    """The rows of `pairwise` a few at a time: pairs of (which queries, their (q, G) distances)."""
+def blocks(
+    query: NDArray[Any], gallery: NDArray[Any], metric: Metric = "euclidean", reuse: bool = False
+) -> Iterator[tuple[slice, Vectors]]:
+    """The rows of `pairwise` a few at a time: pairs of (which queries, their (q, G) distances).
+
+    With `reuse` each block is written over the one before, which must not be kept: a quarter of the time goes into new
+    memory otherwise.
+    """
     query, gallery = _prepare(query, metric), _prepare(gallery, metric)
     _check(query, gallery)
     norms = _squared_norms(gallery)
-    step = max(BLOCK_ROWS, BLOCK_VALUES // max(1, len(gallery)))
+    step = max(BLOCK_ROWS, min(4 * BLOCK_ROWS, BLOCK_VALUES // max(1, len(gallery))))
+    room = np.empty((min(step, len(query)), len(gallery)), dtype=np.float32) if reuse else None
     for start in range(0, len(query), step):
         rows = slice(start, min(start + step, len(query)))
-        yield rows, _block(query[rows], gallery, norms, metric)
+        out = None if room is None else room[: rows.stop - start]
+        yield rows, _block(query[rows], gallery, norms, metric, out)
 
 
 def top_k(
@@ -62,7 +75,7 @@ def top_k(
     k = min(k, max(1, len(gallery)))
     ids = np.full((len(query), k), -1, dtype=np.int64)
     distances = np.full((len(query), k), np.inf, dtype=np.float32)
-    for rows, block in blocks(query, gallery, metric):
+    for rows, block in blocks(query, gallery, metric, reuse=True):
         if allowed is not None:
             block = np.where(allowed(rows), block, np.inf)
         if not block.shape[1]:
@@ -124,16 +137,47 @@ def _squared_norms(vectors: Vectors) -> Vectors:
     return norms
 
 
-def _block(query: Vectors, gallery: Vectors, gallery_norms: Vectors, metric: Metric) -> Vectors:
-    if metric == "cosine":
-        block: Vectors = query @ gallery.T
-        np.subtract(1, block, out=block)
-        np.maximum(block, 0, out=block)
-        return block
-    block = (-2 * query) @ gallery.T
-    block += gallery_norms
-    block += _squared_norms(query)[:, None]
-    np.maximum(block, 0, out=block)
-    if metric == "euclidean":
-        np.sqrt(block, out=block)
+def _block(
+    query: Vectors, gallery: Vectors, gallery_norms: Vectors, metric: Metric, out: Vectors | None = None
+) -> Vectors:
+    block: Vectors = np.matmul(query if metric == "cosine" else -2 * query, gallery.T, out=out)
+    norms = _squared_norms(query)[:, None]
+    step = max(1, NEAR_VALUES // max(1, len(gallery)))
+
+    def finish(rows: slice) -> None:
+        for start in range(rows.start, rows.stop, step):
+            own = slice(start, min(start + step, rows.stop))
+            part = block[own]
+            if metric == "cosine":
+                np.subtract(1, part, out=part)
+            else:
+                part += gallery_norms
+                part += norms[own]
+            if not part.min(initial=0) >= 0:
+                np.maximum(part, 0, out=part)
+            if metric == "euclidean":
+                np.sqrt(part, out=part)
+
+    if block.size < 4 * NEAR_VALUES:
+        finish(slice(0, len(block)))
+    else:
+        in_threads(finish, len(block))
     return block
+
+
+def in_threads(work: Callable[[slice], T], rows: int) -> list[T]:
+    """What `work` gives for each of a few ranges that make up `rows`, at the same time where NumPy lets it."""
+    threads = min(THREADS, _cores(), rows) or 1
+    bounds = [rows * i // threads for i in range(threads + 1)]
+    parts = [slice(first, last) for first, last in itertools.pairwise(bounds)]
+    if threads == 1:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, parts))
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

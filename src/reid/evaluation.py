@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid import metrics
-from reid.distance import Metric, blocks, normalise
+from reid.distance import Metric, blocks, in_threads, normalise
 from reid.errors import DataError, ModelError, ShapeError
 from reid.metrics import Rows
 from reid.protocols import PROTOCOLS as PROTOCOLS
 from reid.protocols import Protocol as Protocol
 from reid.protocols import Sets as Sets
 from reid.protocols import codes as codes
+from reid.protocols import row_judge as row_judge
 from reid.types import Crop, Embeddings, Report, Vectors
 
 if TYPE_CHECKING:
     from reid.rerank import KReciprocal
     from reid.spacetime import TransitionPrior
 
-MAX_RANK = 50
+RANKS = 50  # of the CMC that are kept at least
 FEWEST_PEOPLE = 10  # that an interval is drawn from
-_RANKS = np.arange(MAX_RANK)
+WIDE = 1 << 15  # gallery rows from which threads help: with fewer they wait for each other's Python
+_NONE = np.empty(0, dtype=np.int64)
 Distances = NDArray[np.floating] | Iterable[tuple[slice, Vectors]]
 
 
@@ -37,7 +40,7 @@ class Outcomes:
         counted: (V,) queries with a valid match.
         skipped: (S,) queries without one; they enter no figure.
         first: (V,) 0-based rank of the first correct row.
-        within: (V, MAX_RANK) probability that a correct row comes within each rank; 0 or 1 unless rows are drawn.
+        within: (V, R) probability that a correct row comes within each rank; 0 or 1 unless rows are drawn.
         plain, trapezoid, inp: (V,) average precision by either definition, and inverse negative penalty.
         people: (V,) codes of the counted queries' people.
     """
@@ -53,8 +56,9 @@ class Outcomes:
 
     def table(self, ranks: Sequence[int]) -> dict[str, NDArray[np.float64]]:
         """Each metric's value for each counted query, by the metric's name; a metric is the mean."""
-        if list(ranks) != sorted(set(ranks)) or not all(1 <= r <= MAX_RANK for r in ranks):
-            raise ShapeError(f"ranks are {list(ranks)}; they must ascend, each once, from 1 to {MAX_RANK}")
+        most = self.within.shape[1]
+        if list(ranks) != sorted(set(ranks)) or not all(1 <= r <= most for r in ranks):
+            raise ShapeError(f"ranks are {list(ranks)}; they must ascend, each once, from 1 to {most}")
         found = {f"rank-{r}": self.within[:, r - 1] for r in ranks}
         return found | {"mAP": self.plain, "mAP-trapezoid": self.trapezoid, "mINP": self.inp}
 
@@ -79,7 +83,7 @@ def evaluate(
         query, gallery: embedded by the same model.
         protocol: a name from PROTOCOLS.
         metric: how distances are computed.
-        ranks: of the CMC.
+        ranks: of the CMC, any.
         intervals: also give 95 % confidence intervals by bootstrap over people, where there are 10 or more.
         reranking: re-rank with these settings first; the report says so.
         prior: also go by when and where; its weight says with which metric. The report says so.
@@ -100,7 +104,7 @@ def distances(
     metric: Metric = "euclidean",
     prior: TransitionPrior | None = None,
 ) -> Callable[[], Distances]:
-    """Something that gives the distances of two sets, afresh on each call.
+    """Something that gives the distances of two sets, afresh on each call; a block is gone when the next one comes.
 
     With a prior they are the visual ones plus its penalty. With a prior and re-ranking, that sum is what neighbours are
     looked for by: somebody who cannot have been there in time never gets among them.
@@ -111,7 +115,9 @@ def distances(
     if query.model != gallery.model:
         raise ModelError("queries and gallery were embedded by different models; embed both with the same one")
     if reranking is None:
-        return lambda: prior.blocks(query, gallery) if prior else blocks(query.vectors, gallery.vectors, metric)
+        return lambda: (
+            prior.blocks(query, gallery) if prior else blocks(query.vectors, gallery.vectors, metric, reuse=True)
+        )
     from reid import rerank  # SciPy's sparse matrices take a while to import
 
     extra = prior.in_graph(query, gallery) if prior else None
@@ -137,7 +143,9 @@ def evaluate_distances(
     intervals: bool = False,
 ) -> Report:
     """As `evaluate`, from distances: a (Q, G) matrix, or its rows in blocks as `distance.blocks` yields them."""
-    return summary(outcomes(found, query, gallery, protocol), gallery, protocol, ranks, intervals)
+    return summary(
+        outcomes(found, query, gallery, protocol, max(ranks, default=1)), gallery, protocol, ranks, intervals
+    )
 
 
 def summary(
@@ -165,49 +173,52 @@ def summary(
 
 
 def outcomes(
-    found: Distances, query: Sequence[Crop], gallery: Sequence[Crop], protocol: str = "market1501"
+    found: Distances, query: Sequence[Crop], gallery: Sequence[Crop], protocol: str = "market1501", ranks: int = RANKS
 ) -> Outcomes:
-    """What became of each query; `evaluate_distances` averages it.
+    """What became of each query; `evaluate_distances` averages it. CMC is kept up to `ranks`, and RANKS at least.
 
     Raises:
         DataError: the protocol is unknown or asks for cameras that no query names, or no query has a valid match.
         ShapeError: the distances do not fit the crops, or one is not a number.
     """
-    if protocol not in PROTOCOLS:
-        raise DataError(f"protocol is {protocol!r}; it can be {', '.join(PROTOCOLS)}")
+    sets, judged = row_judge(query, gallery, protocol)
     if protocol == "cross-camera" and not any(crop.camera for crop in query):
         raise DataError(
             "the cross-camera protocol takes out what the query's camera saw, and no query names its camera; give "
             "cameras, or evaluate with the diagonal protocol"
         )
-    sets, rule = Sets(query, gallery), PROTOCOLS[protocol]
-    counted: list[int] = []
-    skipped: list[int] = []
-    rows: list[Rows] = []
-    within: list[NDArray[Any]] = []
-    for start, block in rows_of(found, query, gallery):
-        for i, row in enumerate(block, start):
-            correct, ignored = sets.judged(rule.ignored, i)
+    hits: list[Rows] = [_NONE] * len(query)
+    within = np.zeros((len(query), max(ranks, RANKS)))
+
+    def measure(first: int, block: NDArray[np.floating], some: slice) -> None:
+        for i, row in enumerate(block[some], first + some.start):
+            correct, ignored = judged(i)
             if not len(correct):
-                skipped.append(i)
                 continue
-            counted.append(i)
             ignored = np.concatenate([sets.junk, ignored])
-            rows.append(metrics.hits(row, correct, ignored))
-            if rule.single_shot:
-                within.append(metrics.single_shot(row, correct, ignored, sets.gallery_pids, MAX_RANK))
+            hits[i] = metrics.hits(row, correct, ignored)
+            if PROTOCOLS[protocol].single_shot:
+                within[i] = metrics.single_shot(row, correct, ignored, sets.gallery_pids, within.shape[1])
             else:
-                within.append(rows[-1][0] <= _RANKS)
-    if not counted:
+                within[i, hits[i][0] :] = 1
+
+    for first, block in rows_of(found, query, gallery):
+        if len(gallery) >= WIDE:
+            in_threads(partial(measure, first, block), len(block))
+        else:
+            measure(first, block, slice(0, len(block)))
+    counted = np.flatnonzero([len(h) for h in hits])
+    if not len(counted):
         raise unmatched(len(query), protocol)
+    kept = [hits[i] for i in counted]
     return Outcomes(
-        np.array(counted),
-        np.array(skipped, dtype=np.int64),
-        np.array([h[0] for h in rows]),
-        np.array(within, dtype=float),
-        np.array([metrics.average_precision(h) for h in rows]),
-        np.array([metrics.average_precision_trapezoid(h) for h in rows]),
-        np.array([metrics.inverse_negative_penalty(h) for h in rows]),
+        counted,
+        np.setdiff1d(np.arange(len(query)), counted),
+        np.array([h[0] for h in kept]),
+        within[counted],
+        np.array([metrics.average_precision(h) for h in kept]),
+        np.array([metrics.average_precision_trapezoid(h) for h in kept]),
+        np.array([metrics.inverse_negative_penalty(h) for h in kept]),
         sets.pids[counted],
     )
 
@@ -302,6 +313,36 @@ def halves(crops: Sequence[Crop], seed: int) -> tuple[list[Crop], list[Crop]]:
     chosen = set(np.random.default_rng(seed).permutation(people)[: len(people) // 2])
     half = [c for c in named if c.pid in chosen]
     return [c for c in half if c.camera == cameras[0]], [c for c in half if c.camera != cameras[0]]
+
+
+def evaluate_halves(
+    made: Embeddings, draws: int = 10, protocol: str = "cuhk03", ranks: Sequence[int] = (1, 5, 10)
+) -> Report:
+    """VIPeR's test (Gray and Tao 2008): random halves of the people, each used both ways; the mean of all.
+
+    Args:
+        made: all crops, embedded.
+        draws: how many halves; the same ones on each call.
+        protocol: a name from PROTOCOLS.
+        ranks: of the CMC.
+
+    Returns:
+        The mean of each metric over 2 · draws evaluations, the queries of all of them, and the gallery and people of
+        one. There are no intervals: halves overlap.
+
+    Raises:
+        DataError: fewer than two people or two cameras, or draws is below 1.
+    """
+    if draws < 1:
+        raise DataError(f"halves are to be drawn {draws} times; draw at least 1")
+    row = {crop.path: i for i, crop in enumerate(made.crops)}
+    reports = []
+    for seed in range(draws):
+        query, gallery = (made[[row[crop.path] for crop in side]] for side in halves(made.crops, seed))
+        reports += [evaluate(*pair, protocol, ranks=ranks) for pair in ((query, gallery), (gallery, query))]
+    mean = {name: float(np.mean([r.metrics[name] for r in reports])) for name in reports[0].metrics}
+    counted, skipped = sum(r.queries for r in reports), sum(r.skipped for r in reports)
+    return replace(reports[0], metrics=mean, queries=counted, skipped=skipped)
 
 
 def pool_tracklets(embeddings: Embeddings) -> Embeddings:

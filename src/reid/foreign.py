@@ -19,10 +19,10 @@ from typing import IO, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.breakdown import row_judge
 from reid.data import table
 from reid.data.findings import many
 from reid.errors import DataError, MissingExtra, ReidError, ShapeError
+from reid.protocols import row_judge
 from reid.types import Crop, Embeddings, Ranking, Vectors
 
 Matrix = NDArray[np.floating[Any]]

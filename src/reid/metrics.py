@@ -32,22 +32,17 @@ def hits(distances: NDArray[Any], correct: Rows, ignored: Rows) -> Rows:
     if not len(correct):
         return np.empty(0, dtype=np.int64)
     values = np.sort(distances[correct])
-    near = np.sort(distances[distances <= values[-1]])
+    near = np.sort(distances.compress(distances <= values[-1]))
     out = np.sort(distances[ignored])
     closer, upto = (near.searchsorted(values, side) - out.searchsorted(values, side) for side in _SIDES)
     before, level = (values.searchsorted(values, side) for side in _SIDES)
-    if np.array_equal(upto - closer, level - before):  # nobody else ties with a correct row
-        return np.asarray(closer + np.arange(len(values)) - before, dtype=np.int64)
-    return closer + _places(distances, correct, ignored, values)
-
-
-def _places(distances: NDArray[Any], correct: Rows, ignored: Rows, values: NDArray[Any]) -> Rows:
-    """(m,) how many of the rows that tie with each correct one come before it, where distances are `values`."""
-    rows = np.flatnonzero(np.isin(distances, values))
-    rows = rows[~np.isin(rows, ignored)]
-    rows = rows[np.argsort(distances[rows], kind="stable")]
-    place = np.arange(len(rows)) - distances[rows].searchsorted(distances[rows])
-    return np.asarray(place[np.isin(rows, correct)], dtype=np.int64)
+    found = closer + np.arange(len(values)) - before
+    for value in np.unique(values[upto - closer > level - before]):  # other rows tie with a correct one
+        rows = np.flatnonzero(distances == value)
+        places = np.flatnonzero(np.isin(rows[~np.isin(rows, ignored)], correct))
+        first = values.searchsorted(value)
+        found[first : first + len(places)] = closer[first] + places
+    return np.asarray(found, dtype=np.int64)
 
 
 def average_precision(hits: Rows) -> float:
@@ -56,7 +51,7 @@ def average_precision(hits: Rows) -> float:
     >>> average_precision(np.array([0, 2]))
     0.8333333333333333
     """
-    return float(np.mean(np.arange(1, len(hits) + 1) / (hits + 1)))
+    return float((np.arange(1, len(hits) + 1) / (hits + 1)).sum() / len(hits))
 
 
 def average_precision_trapezoid(hits: Rows) -> float:
@@ -66,8 +61,9 @@ def average_precision_trapezoid(hits: Rows) -> float:
     0.7916666666666666
     """
     j = np.arange(1, len(hits) + 1)
-    before = np.where(hits == 0, 1.0, (j - 1) / np.maximum(hits, 1))
-    return float(np.mean((j / (hits + 1) + before) / 2))
+    before = (j - 1) / np.maximum(hits, 1)
+    before[hits == 0] = 1
+    return float((j / (hits + 1) + before).sum() / 2 / len(hits))
 
 
 def inverse_negative_penalty(hits: Rows) -> float:

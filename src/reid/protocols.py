@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from reid.errors import DataError
 from reid.metrics import Rows
 from reid.types import Crop
 
@@ -92,12 +94,14 @@ class Protocol:
 
     Attributes:
         ignored: gallery rows taken out for query i, ascending, beside junk and the query's own picture.
-        about: what it is for, and with which figures it can be compared.
+        about: what it is for, and which rows it takes out.
+        compare: with which figures its own can be compared.
         single_shot: whether CMC is over one gallery crop a person, drawn at random (mAP is over all of them).
     """
 
     ignored: Callable[[Sets, int], Rows]
     about: str
+    compare: str
     single_shot: bool = False
 
 
@@ -105,22 +109,41 @@ PROTOCOLS: dict[str, Protocol] = {
     "market1501": Protocol(
         _same_person_same_camera,
         "Market-1501 (Zheng et al. 2015), also DukeMTMC-reID, MSMT17 and CUHK03's 767/700 split: the query's person in "
-        "the query's camera is taken out; comparable with single-query figures of those data sets",
+        "the query's camera is taken out",
+        "single-query figures of nearly every paper since 2015, on the same split",
     ),
     "cuhk03": Protocol(
         _same_person_same_camera,
         "CUHK03's first protocol (Li et al. 2014) and VIPeR: CMC over one gallery crop a person, the exact mean over "
-        "all draws; comparable with single-gallery-shot CMC, whose published mAP is over all crops",
+        "all draws",
+        "single-gallery-shot CMC; mAP is over all crops here, and nobody publishes it for these data sets",
         single_shot=True,
     ),
     "cross-camera": Protocol(
         _same_camera,
-        "every row of the query's camera is taken out, whoever it shows; easier than market1501, do not compare",
+        "every row of the query's camera is taken out, whoever it shows",
+        "itself only: it is easier than market1501",
     ),
     "diagonal": Protocol(
-        _nothing, "only the query's own picture is taken out, like triplet-reid's `diagonal`; for a single camera"
+        _nothing,
+        "only the query's own picture is taken out, like triplet-reid's `diagonal`; for a single camera",
+        "itself only",
     ),
 }
+
+
+def row_judge(
+    query: Sequence[Crop], gallery: Sequence[Crop], protocol: str
+) -> tuple[Sets, Callable[[int], tuple[Rows, Rows]]]:
+    """Who is in the sets; and for query i the gallery rows that are right, and those, beside junk, that do not count.
+
+    Raises:
+        DataError: the protocol is unknown.
+    """
+    if protocol not in PROTOCOLS:
+        raise DataError(f"protocol is {protocol!r}; it can be {', '.join(PROTOCOLS)}")
+    sets = Sets(query, gallery)
+    return sets, partial(sets.judged, PROTOCOLS[protocol].ignored)
 
 
 def codes(values: Sequence[str | None]) -> Rows:

@@ -87,12 +87,16 @@ def name_skipped(skipped: Sequence[Skipped]) -> None:
 
 def metrics(report: Report, model: str) -> Iterator[str]:
     """A report as lines of text."""
-    yield f"model {model}, protocol {report.protocol}, {report.queries:,} queries, gallery of {report.gallery:,}"
+    from reid.data.findings import many
+
+    searched = many(report.queries, "query", "queries")
+    yield f"model {model}, protocol {report.protocol}, {searched}, gallery of {report.gallery:,}"
     if report.reranking:
         yield f"re-ranked with {report.reranking}"
     if report.skipped:
-        which = "1 query has" if report.skipped == 1 else f"{report.skipped:,} queries have"
-        yield f"{which} no valid match in the gallery and enter no figure"
+        verbs = ("has", "enters") if report.skipped == 1 else ("have", "enter")
+        which = many(report.skipped, "query", "queries")
+        yield f"{which} {verbs[0]} no valid match in the gallery and {verbs[1]} no figure"
     names = {"mAP": f"mAP ({report.average_precision})", "mAP-trapezoid": "mAP (trapezoid)"}
     for name, value in report.metrics.items():
         low, high = report.intervals.get(name, (None, None))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid.cli.common import Model, model_options, name_skipped, progress
+from reid.errors import DataError
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> None:
     from reid import data, files
     from reid.job import embed_to_file
 
+    if args.json and not args.output:
+        raise DataError("--json tells what was written; give --output as well, or leave --json out to print vectors")
     embedder = Model(args)()
     crops = data.read(args.source if len(args.source) > 1 else args.source[0])
     skipped: list[Skipped] = []

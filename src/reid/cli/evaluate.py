@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reid.embed import Skipped
     from reid.evaluation import Distances, Outcomes
     from reid.rerank import KReciprocal
-    from reid.roc import Verification
+    from reid.roc import OpenSet, Verification
     from reid.spacetime import TransitionPrior
     from reid.types import Crop, Embeddings, Report
 
@@ -35,6 +35,13 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("gallery", nargs="?", help="the gallery, where the first argument holds the queries alone")
     verb.add_argument("--hold-out", type=int, metavar="PEOPLE", help="only the last so many people, in sorted order")
     verb.add_argument("--protocol", default="market1501", help="market1501 (default), cuhk03, cross-camera or diagonal")
+    verb.add_argument(
+        "--ranks", type=int, nargs="+", default=[1, 5, 10], metavar="K", help="of the CMC (default: 1 5 10)"
+    )
+    verb.add_argument("--tracklets", action="store_true", help="one vector a tracklet, the mean of its crops' (MARS)")
+    verb.add_argument(
+        "--halves", type=int, metavar="DRAWS", help="random halves of the people, each used both ways (VIPeR: 10)"
+    )
     verb.add_argument("--intervals", action="store_true", help="95 %% confidence intervals, by bootstrap over people")
     verb.add_argument("--rerank", action="store_true", help="re-rank with k-reciprocal neighbours (20, 6, 0.3)")
     verb.add_argument("--alone", action="store_true", help="re-rank each query as if it were the only one")
@@ -60,9 +67,14 @@ def run(args: argparse.Namespace) -> None:
         raise DataError(
             "give one of --distances, --ranking or --model; only embeddings can be re-ranked or take a prior"
         )
+    if given and args.tracklets:
+        raise DataError("--tracklets takes means of embeddings; give those, not distances or ranked lists")
     if args.alone and not args.rerank:
         raise DataError("--alone says how to re-rank; give --rerank as well")
     facts = [("Source", args.source)]
+    if args.halves is not None:
+        _halves(args, facts)
+        return
     settings, prior = _settings(args)
     if given:
         query, gallery = _crops(args)
@@ -73,36 +85,92 @@ def run(args: argparse.Namespace) -> None:
         with progress("embedding", args) as step:
             queries, rows = _sets(args, model, skipped, step)
         name_skipped(skipped)
+        if args.tracklets:
+            queries, rows = map(evaluation.pool_tracklets, (queries, rows))
         query, gallery = queries.crops, rows.crops
         found = evaluation.distances(queries, rows, settings, prior=prior)
         facts.append(("Model", model.name(queries)))
     if args.pairs or args.html:
         found = _kept(found, 4 * len(query) * len(gallery))
     sets = query, gallery, args.protocol
-    outcomes = evaluation.outcomes(found(), *sets)
-    report = evaluation.summary(outcomes, gallery, args.protocol, intervals=args.intervals or args.html is not None)
+    outcomes = evaluation.outcomes(found(), *sets, max(args.ranks))
+    intervals = args.intervals or args.html is not None
+    report = evaluation.summary(outcomes, gallery, args.protocol, args.ranks, intervals)
     report = replace(report, reranking=evaluation.changes(query, settings, prior))
     _warn(args, report, query, prior)
-    verified = None
+    verified, unseen = None, list[str]()
     if args.pairs or (args.html and not args.ranking):  # a place in a list is no distance
         from reid import roc
 
         verified = roc.verification(found(), *sets, intervals=args.pairs and args.intervals and bool(report.intervals))
     if args.pairs and verified:
-        opened = {f"FNIR@FPIR={a.asked:g}": a.fnir for a in roc.open_set(found(), *sets).at}
-        figures = {**report.metrics, **verified.table(), **opened}
-        report = replace(report, metrics=figures, intervals={**report.intervals, **verified.intervals})
+        report, unseen = _with_pairs(report, verified, roc.open_set(found(), *sets))
     if args.html:
         _page(args, found, sets, report, outcomes, verified, facts)
+    compare = _comparable(args, report)
     if args.json:
-        print(json.dumps(asdict(report) | _origin(args, facts), indent=2))
+        print(json.dumps(asdict(report) | {"comparable_with": compare} | _origin(args, facts), indent=2))
     else:
-        print("\n".join([*metrics(report, facts[-1][1]), *_drawn(report)]))
+        few = [f"too few pairs or searches to show {', '.join(unseen)}"] if unseen else []
+        print("\n".join([*metrics(report, facts[-1][1]), *_drawn(report), *few, f"comparable with {compare}"]))
+
+
+def _halves(args: argparse.Namespace, facts: list[tuple[str, str]]) -> None:
+    """VIPeR's test, of all crops."""
+    from reid import evaluation, matcher
+
+    others = (
+        "gallery",
+        "hold_out",
+        "rerank",
+        "prior",
+        "pairs",
+        "html",
+        "distances",
+        "ranking",
+        "tracklets",
+        "intervals",
+    )
+    if given := [f"--{name.replace('_', '-')}" for name in others if getattr(args, name)]:
+        raise DataError(f"--halves measures one set of crops in a way of its own; leave out {', '.join(given)}")
+    model = Model(args)
+    skipped: list[Skipped] = []
+    with progress("embedding", args) as step:
+        made = matcher.gather(args.source, model, skipped.append, step)
+    name_skipped(skipped)
+    report = evaluation.evaluate_halves(made, args.halves, args.protocol, args.ranks)
+    facts.append(("Model", model.name(made)))
+    if args.json:
+        print(json.dumps(asdict(report) | _origin(args, facts) | {"halves": args.halves}, indent=2))
+    else:
+        print("\n".join([*metrics(report, facts[-1][1]), f"means over {2 * args.halves} halves of the people"]))
 
 
 def _drawn(report: Report) -> list[str]:
     """What intervals rest on."""
     return [f"intervals by bootstrap over {report.people:,} people"] if report.intervals else []
+
+
+def _comparable(args: argparse.Namespace, report: Report) -> str:
+    """With whose figures these can be compared."""
+    from reid.evaluation import PROTOCOLS
+
+    if args.hold_out:
+        with_what = "figures of the same people, held out of the same data, only"
+    else:
+        with_what = PROTOCOLS[report.protocol].compare
+    return f"{with_what}; re-ranked ones only" if report.reranking else with_what
+
+
+def _with_pairs(report: Report, verified: Verification, opened: OpenSet) -> tuple[Report, list[str]]:
+    """The report with their figures, and the names of those that so few pairs or searches cannot show."""
+    rates = {f"TPR@FPR={p.asked:g}": p.fpr for p in verified.at}
+    rates |= {f"FNIR@FPIR={a.asked:g}": a.fpir for a in opened.at}
+    missed = {f"FNIR@FPIR={a.asked:g}": a.fnir for a in opened.at}
+    unseen = [name for name, rate in rates.items() if not rate]
+    figures = {n: v for n, v in {**report.metrics, **verified.table(), **missed}.items() if n not in unseen}
+    intervals = {n: v for n, v in {**report.intervals, **verified.intervals}.items() if n not in unseen}
+    return replace(report, metrics=figures, intervals=intervals), unseen
 
 
 def _settings(args: argparse.Namespace) -> tuple[KReciprocal | None, TransitionPrior | None]:
@@ -125,7 +193,7 @@ def _kept(found: Callable[[], Distances], size: int) -> Callable[[], Distances]:
     first = found()
     if size > KEPT or isinstance(first, np.ndarray):
         return found
-    matrix = np.concatenate([block for _, block in first])
+    matrix = np.concatenate([block.copy() for _, block in first])  # one is gone when the next comes
     return lambda: matrix
 
 
@@ -189,7 +257,8 @@ def _page(
     """Curves, histograms, cameras, people and queries that went worst, as one HTML file."""
     from reid import breakdown, evaluation_page
     from reid.disk import replacing
-    from reid.evaluation_page import Details, Roc
+    from reid.evaluation_charts import Roc
+    from reid.evaluation_page import Details
 
     curve = None
     if (v := verified) and not args.ranking:

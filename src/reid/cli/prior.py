@@ -146,9 +146,11 @@ def _json(args: argparse.Namespace, prior: TransitionPrior, fit_on: int, before:
 
 
 def _said(args: argparse.Namespace, prior: TransitionPrior, fit_on: int, before: float, after: float) -> str:
-    who = "1 person" if fit_on == 1 else f"{fit_on:,} people"
+    from reid.data.findings import many
+
+    who, learnt = many(fit_on, "person", "people"), many(len(prior.learnt_from), "person", "people")
     lines = [
-        f"Wrote {args.output}: {len(prior.learnt_from):,} people, {len(prior.cameras)} cameras, {_pairs(prior)} pairs "
+        f"Wrote {args.output}: {learnt}, {len(prior.cameras)} cameras, {_pairs(prior)} pairs "
         "of cameras with people in common.",
         f"Weight {prior.weight:.3g}, fitted on {who} that the prior had not seen by then: mAP {100 * before:.1f} % by "
         f"looks, {100 * after:.1f} % with the prior.",

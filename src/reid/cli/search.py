@@ -34,6 +34,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from reid import matcher
+    from reid.data.findings import many
 
     model = Model(args, cached=not args.no_cache)
     skipped: list[Skipped] = []
@@ -49,8 +50,27 @@ def run(args: argparse.Namespace) -> None:
     ranking = matcher.search(query, gallery, args.k, only)
     seconds = (model.opened.seconds if model.opened else {}) | {"search": time.perf_counter() - started}
     answers = list(ranking.matches(gallery.crops))
-    facts = [("Model", model.name(gallery)), ("Gallery", f"{len(gallery):,} crops"), ("Answers per query", str(args.k))]
-    answer(query.crops, answers, facts, seconds, args.html, args.json)
+    filters = {
+        "other_cameras": args.other_cameras,
+        "cameras": args.camera,
+        "after": args.after,
+        "before": args.before,
+    }
+    facts = [
+        ("Model", model.name(gallery)),
+        ("Gallery", many(len(gallery), "crop")),
+        ("Answers per query", str(args.k)),
+    ]
+    facts += [("Only", "; ".join(said))] if (said := _said(args)) else []
+    answer(query.crops, answers, facts, seconds, args.html, args.json, filters)
+
+
+def _said(args: argparse.Namespace) -> list[str]:
+    """The filters in words."""
+    said = ["cameras other than the query's"] if args.other_cameras else []
+    said += [f"camera {' or '.join(args.camera)}"] if args.camera else []
+    said += [f"from {args.after:g} s"] if args.after is not None else []
+    return said + ([f"until {args.before:g} s"] if args.before is not None else [])
 
 
 def answer(
@@ -60,6 +80,7 @@ def answer(
     seconds: dict[str, float],
     html: Path | None,
     as_json: bool,
+    filters: dict[str, object] | None = None,
 ) -> None:
     """Print ranked answers, and write the page with the pictures where one was asked for."""
     if html:
@@ -67,7 +88,7 @@ def answer(
     if as_json:
         pairs = zip(queries, answers, strict=True)
         rows = [{"query": asdict(query), "matches": [asdict(m) for m in found]} for query, found in pairs]
-        print(json.dumps({"facts": dict(facts), "seconds": seconds, "answers": rows}))
+        print(json.dumps({"facts": dict(facts), "filters": filters or {}, "seconds": seconds, "answers": rows}))
         return
     for query, found in zip(queries, answers, strict=True):
         print("\n".join(table(query, found)))

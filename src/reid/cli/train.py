@@ -131,11 +131,13 @@ def size(text: str) -> tuple[int, int]:
 
 def plan(config: TrainConfig, sets: Mapping[str, Sequence[Crop]], recipe: str | None) -> Iterator[str]:
     """What is about to happen, in a few lines."""
+    from reid.data.findings import many
+
     for name, crops in sets.items():
         people, cameras = len({c.pid for c in crops}), len({c.camera for c in crops if c.camera is not None})
         yield (
-            f"{name}: {len(crops):,} crops of {people:,} people, cameras: {cameras or 'unknown'}; "
-            f"{config.hold_out} people are held out for validation"
+            f"{name}: {many(len(crops), 'crop')} of {many(people, 'person', 'people')}, "
+            f"cameras: {cameras or 'unknown'}; held out for validation: {many(config.hold_out, 'person', 'people')}"
         )
 
     def shown(stage: Stage) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -56,7 +57,23 @@ def read(root: Path, split: str | None = None) -> Iterator[Crop]:
     table = root if root.is_file() else _inside(root)
     if table is None:
         raise DataError(f"{root} holds no {NAME} and no other single table; give the table itself")
-    yield from names.of_split(_crops(table), split, root)
+    crops = list(_crops(table))
+    if root.is_dir():
+        _tell_unlisted(root, table, crops)
+    yield from names.of_split(crops, split, root)
+
+
+def _tell_unlisted(root: Path, table: Path, crops: Sequence[Crop]) -> None:
+    """Say how many pictures of a folder its table leaves out."""
+    listed = {os.path.abspath(crop.path) for crop in crops}
+    others = [path for path in images.walk(root) if os.path.abspath(path) not in listed]
+    if others:
+        count = "1 picture" if len(others) == 1 else f"{len(others):,} pictures"
+        first = os.path.relpath(others[0], root)
+        logging.getLogger(__name__).warning(
+            "%s is read as its %s says, which leaves out %s there, such as %s; add rows for them, or move the table",
+            *(root, table.name, count, first),
+        )
 
 
 def write(path: str | os.PathLike[str], crops: Sequence[Crop], splits: Mapping[str, str] | None = None) -> None:

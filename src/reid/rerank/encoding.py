@@ -7,6 +7,7 @@ pairs that share none of them have a Jaccard distance of exactly 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -163,11 +164,16 @@ def _neighbours(points: Vectors, k: int, extra: Extra | None) -> tuple[NDArray[n
     k = min(k, len(points))
     order, apart = np.empty((len(points), k), dtype=np.int32), np.empty((len(points), k), dtype=np.float32)
     farthest = np.empty(len(points), dtype=np.float32)
-    for rows, block in distance.blocks(points, points, "squared"):
+
+    def look(first: int, block: Vectors, some: slice) -> None:
+        rows = slice(first + some.start, first + some.stop)
+        order[rows], apart[rows] = distance.smallest(block[some], k)
+        farthest[rows] = block[some].max(axis=1)
+
+    for rows, block in distance.blocks(points, points, "squared", reuse=True):
         if extra is not None:
             block += extra.block(rows)
-        order[rows], apart[rows] = distance.smallest(block, k)
-        farthest[rows] = block.max(axis=1)
+        distance.in_threads(partial(look, rows.start, block), len(block))
     return order, apart, farthest
 
 
@@ -188,7 +194,7 @@ def _mutual(lists: NDArray[np.integer]) -> sparse.csr_array:
 def squared(points: Vectors, row: NDArray[np.integer], column: NDArray[np.integer]) -> Vectors:
     """Squared distances of chosen pairs."""
     out = np.empty(len(row), dtype=np.float32)
-    step = max(1, distance.BLOCK_VALUES // points.shape[1] // 2)
+    step = max(1, distance.BLOCK_VALUES // points.shape[1] // 8)
     for start in range(0, len(row), step):
         part = slice(start, start + step)
         difference = points[row[part]] - points[column[part]]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.errors import DataError, ShapeError
-from reid.evaluation import PROTOCOLS, Distances, Sets, codes, rows_of, unmatched
+from reid.evaluation import Distances, codes, row_judge, rows_of, unmatched
 from reid.metrics import Rows
 from reid.types import Crop, Vectors
 
@@ -26,14 +26,13 @@ class Cast:
         query, gallery: (Q,) and (G,) whose row each is, distractors numbered after the people; −1 takes no part.
         listed: (people,) who has a gallery row.
         right: (Q,) how many gallery rows are the query's person and count.
+        rows: for query i the gallery rows that are its person and count, and those that do not count for it.
 
     Raises:
         DataError: the protocol or the weighting is unknown, or no query has a row that is right.
     """
 
     def __init__(self, query: Sequence[Crop], gallery: Sequence[Crop], protocol: str, weighting: Weighting):
-        if protocol not in PROTOCOLS:
-            raise DataError(f"protocol is {protocol!r}; it can be {', '.join(PROTOCOLS)}")
         if weighting not in ("person", "pair"):
             raise DataError(f"weighting is {weighting!r}; it can be 'person' or 'pair'")
         both = (*query, *gallery)
@@ -42,15 +41,11 @@ class Cast:
         self.people, self.distractors, self.weighting = int(who.max(initial=-1)) + 1, len(alone), weighting
         who[alone] = self.people + np.arange(len(alone))
         self.query, self.gallery = who[: len(query)], who[len(query) :]
-        self._sets, self._rule = Sets(query, gallery), PROTOCOLS[protocol].ignored
+        _, self.rows = row_judge(query, gallery, protocol)
         self.listed = np.isin(np.arange(self.people), self.gallery)
         self.right = np.array([len(self.rows(i)[0]) for i in range(len(query))], dtype=np.int64)
         if not self.right.any():
             raise unmatched(len(query), protocol)
-
-    def rows(self, i: int) -> tuple[Rows, Rows]:
-        """Gallery rows that are query i's person and count, and rows that do not count for it."""
-        return self._sets.judged(self._rule, i)
 
     def even(self, who: Rows) -> Floats:
         """(N,) what each row weighs: 1 / (rows of its person), or 1 where people do not count alike; 0 for −1."""
