@@ -21,7 +21,7 @@ ROOMS: list[set[str]] = [
     {"data", "distance", "metrics", "files", "street", "protocols"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"losses", "sampler", "augment", "nets"},
-    {"identify"},
+    {"cluster", "identify"},
     {"checkpoint", "embed", "evaluation_page", "feed", "runs"},
     {"validation", "export", "job", "matcher"},
     {"training"},

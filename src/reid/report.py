@@ -20,6 +20,10 @@ from reid.types import Crop, Match
 
 Mark = Literal["right", "wrong", "unknown"]
 THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, QUALITY = 256, 512, 85
+_NOTE = (
+    "A distance says how different two pictures look to the model: lower is closer, and only distances from the same "
+    "model can be compared."
+)
 _NOTHING = '<p class="nothing">Nothing in the gallery was allowed by the filters.</p>'
 
 
@@ -59,6 +63,7 @@ def sheet(
         contents=_contents(firsts) if len(firsts) > 1 else "",
         sections="\n".join(sections),
         pictures="\n".join(pictures.definitions),
+        note=_NOTE,
     )
 
 
@@ -97,9 +102,14 @@ def _key(judged: bool, calibrated: bool) -> str:
 
 def _contents(firsts: Sequence[Mark]) -> str:
     """Links to the queries, and a box that hides those whose first answer is not wrong."""
-    links = "".join(f'<li><a href="#q{i}">{i} {_sign(first)}</a></li>' for i, first in enumerate(firsts, 1))
-    box = '<label><input type="checkbox" id="misses"> Only queries whose first answer is wrong</label>'
-    return f'<nav aria-label="Queries"><ol>{links}</ol>{box if "wrong" in firsts else ""}</nav>'
+    return _links(firsts, "Queries", "Only queries whose first answer is wrong")
+
+
+def _links(marks: Sequence[Mark], what: str, only: str) -> str:
+    """Links to sections with their marks, and a box that hides those that are not wrong."""
+    links = "".join(f'<li><a href="#q{i}">{i} {_sign(mark)}</a></li>' for i, mark in enumerate(marks, 1))
+    box = f'<label><input type="checkbox" id="misses"> {only}</label>'
+    return f'<nav aria-label="{what}"><ol>{links}</ol>{box if "wrong" in marks else ""}</nav>'
 
 
 def _section(number: int, query: Crop, matches: Sequence[Match], first: Mark, pictures: _Pictures) -> str:

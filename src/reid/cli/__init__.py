@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from reid import __version__
-from reid.cli import demo, embed, evaluate, export, identify, prior, search, show, train
+from reid.cli import cluster, demo, embed, evaluate, export, identify, prior, search, show, train
 from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 
 VERBS = {
@@ -19,6 +19,7 @@ VERBS = {
     "embed": embed,
     "search": search,
     "identify": identify,
+    "cluster": cluster,
     "evaluate": evaluate,
     "prior": prior,
     "train": train,

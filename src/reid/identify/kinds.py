@@ -17,7 +17,7 @@ from reid.errors import DataError, MissingExtra, ShapeError
 from reid.metrics import Rows
 from reid.types import Vectors
 
-SVM_C, LOGISTIC_C = 1.0, 100.0  # on vectors of mean length 1; chosen on training people, see docs/identify.md
+SVM_C, LOGISTIC_C = 1.0, 10.0  # on vectors of mean length 1; chosen on training people, see docs/identify.md
 
 
 @dataclass(frozen=True, slots=True, eq=False)
