@@ -1,13 +1,13 @@
 """Identities without labels: how well they agree with people, and what 100,000 embeddings cost.
 
-    python benchmarks/cluster.py DATA … [--people 100] [--model NAME] [--embeddings FOLDER] [--prior FILE] [--sweep]
+    python benchmarks/cluster.py DATA … [--people 100] [--before 0] [--model NAME] [--prior FILE] [--sweep]
     python benchmarks/cluster.py --size 100000
 
-DATA are data sets; the last so many people of each take part, as `reid evaluate --hold-out` has it, all of their crops
-at once and without names. A prior is one that `reid prior DATA --hold-out 100 -o FILE` learnt from everybody else.
-"With tracklets" also says which crops are of one person in one recording of one camera, as a tracker would, and nothing
-about boxes of one moment. HDBSCAN (Campello et al. 2013) is scikit-learn's, on the same Jaccard distances. --sweep
-prints pairwise F at other limits.
+DATA are data sets; the last so many people of each take part, as `reid evaluate --hold-out` has it, or those before the
+last --before of them, with all their crops at once and without names. --embeddings FOLDER keeps embeddings. A prior is
+one that `reid prior DATA --hold-out 100 -o FILE` learnt from everybody else. "With tracklets" also says which crops are
+of one person in one recording of one camera, as a tracker would, and nothing about boxes of one moment. HDBSCAN
+(Campello et al. 2013) is scikit-learn's, on the same Jaccard distances. --sweep prints pairwise F at other limits.
 
 --size clusters synthetic embeddings in a process of its own: people of 20 crops by 10 cameras, 512 values; it prints
 seconds and peak memory.
@@ -41,12 +41,12 @@ from reid.types import Crop, Embeddings
 CROPS, CAMERAS, DIM, NOISE = 20, 10, 512, 0.062
 
 
-def load(source: str, people: int, model: str, kept: Path | None) -> Embeddings:
-    _, query, gallery = hold_out(data.read(source), people)
+def load(source: str, people: int, before: int, model: str, kept: Path | None) -> Embeddings:
+    _, query, gallery = hold_out(hold_out(data.read(source), before)[0], people)
     crops = sorted((*query, *gallery), key=lambda c: c.path)
     embedder = Embedder(model)
     name = re.sub(r"\W+", "-", source).strip("-")
-    path = kept / f"{embedder.fingerprint}-{name}-{people}.npz" if kept else None
+    path = kept / f"{embedder.fingerprint}-{name}-{people}{f'-before-{before}' if before else ''}.npz" if kept else None
     if path and path.exists():
         return files.load(path)
     made = embedder(crops)
@@ -141,6 +141,9 @@ def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("data", nargs="*")
     parse.add_argument("--people", type=int, default=100)
+    parse.add_argument(
+        "--before", type=int, default=0, help="the people before the last so many, to choose settings on"
+    )
     parse.add_argument("--model", default=DEFAULT_MODEL)
     parse.add_argument("--embeddings", type=Path, metavar="FOLDER", help="keep embeddings there")
     parse.add_argument("--prior", metavar="FILE")
@@ -153,7 +156,7 @@ def main() -> None:
     elif args.size:
         subprocess.run([sys.executable, __file__, "--size", str(args.size), "--here"], check=True)
     for source in args.data:
-        made = load(source, args.people, args.model, args.embeddings)
+        made = load(source, args.people, args.before, args.model, args.embeddings)
         people = len({c.pid for c in made.crops})
         print(f"\n{args.model}, {source}: {len(made):,} crops of {people} people\n")
         table(made, TransitionPrior.load(args.prior) if args.prior else None)

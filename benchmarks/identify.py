@@ -79,10 +79,12 @@ def draw(crops: Sequence[Crop], seed: int) -> tuple[list[int], list[int], list[i
     return kinds
 
 
-def ece(chance: Floats, right: NDArray[np.bool_], weight: Floats) -> float:
+def ece(chance: NDArray[np.object_], right: NDArray[np.bool_], weight: Floats) -> float:
+    if any(p is None for p in chance):
+        return np.nan  # nothing could be left out to learn it from
     order = np.argsort(chance)
     bins = np.array_split(order, 10)
-    return float(sum(abs(weight[b] @ (chance[b] - right[b])) for b in bins))
+    return float(sum(abs(weight[b] @ (chance[b].astype(float) - right[b])) for b in bins))
 
 
 def measure(made: Identifier, mated: Embeddings, strange: Embeddings, together: identify.Together) -> dict[str, float]:
@@ -109,8 +111,8 @@ def measure(made: Identifier, mated: Embeddings, strange: Embeddings, together: 
         alarm = np.array([a.pid is not None for a in found[fpir][1]])
         out[f"FNIR, {fpir:.0%} asked"] = 1 - float(weights[0] @ (named == who[0]))
         out[f"FPIR, {fpir:.0%} asked"] = float(weights[1] @ alarm)
-    out["ECE who"] = ece(np.array([c.probability for c in first]), right, weights[0])
-    known = np.array([a.enrolled for answers in found[0.1] for a in answers])
+    out["ECE who"] = ece(np.array([c.probability for c in first], dtype=object), right, weights[0])
+    known = np.array([a.enrolled for answers in found[0.1] for a in answers], dtype=object)
     truth = np.repeat([True, False], [len(w) for w in who])
     out["ECE known"] = ece(known, truth, np.concatenate(weights) / 2)
     return out
@@ -144,7 +146,7 @@ def main() -> None:
         for name in names:
             values = 100 * np.array([f[name] for f in found])
             low, high = np.percentile(values, [2.5, 97.5])
-            cells.append(f"{values.mean():.1f} ({low:.1f}–{high:.1f})")
+            cells.append("" if np.isnan(low) else f"{values.mean():.1f} ({low:.1f}–{high:.1f})")
         print(f"| {kind} | {together} | {' | '.join(cells)} |")
     print("\nfitting with calibration: " + ", ".join(f"{k} {s / args.draws:.2f} s" for k, s in seconds.items()))
 
