@@ -207,6 +207,7 @@ def test_saved_and_read_back(kind: str, tmp_path: Path) -> None:
     made.save(tmp_path / "known.people")
     again = Identifier.load(tmp_path / "known.people")
     assert repr(again) == repr(made)
+    assert again.across_ == made.across_ == 1
     for together in ("crop", "tracklet", "all"):
         assert again.identify(query, 0.1, together) == made.identify(query, 0.1, together)  # type: ignore[arg-type]
     again.save(tmp_path / "again.people")
@@ -268,6 +269,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
         ({"about": lambda head: head["crop"].update(temperature=-1)}, "temperature"),
         ({"about": lambda head: head["crop"].update(slope=None)}, "three finite numbers or none"),
         ({"about": lambda head: head.pop("model")}, "no 'model'"),
+        ({"about": lambda head: head.update(across=2)}, "across cameras is 2"),
     ],
 )
 def test_damaged_files_are_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -379,6 +381,15 @@ def test_command_on_a_street(run: Run, tmp_path: Path, model: Path) -> None:
     code, out, _ = run("identify", tmp_path / "street", known, "--open", "0.001", "--model", model)
     assert "cannot be shown with so few strangers" in out
     assert "queries whose person is named" in out
+
+
+def test_command_says_when_one_camera_is_all_there_is(run: Run, tmp_path: Path) -> None:
+    made = drawn(6, 8)
+    files.save(made[[i for i, c in enumerate(made.crops) if c.camera == "a"]], tmp_path / "one.npz")
+    files.save(made, tmp_path / "two.npz")
+    files.save(drawn(6, 2, seed=1), tmp_path / "q.npz")
+    assert "Most people are enrolled from one camera" in run("identify", tmp_path / "q.npz", tmp_path / "one.npz")[1]
+    assert "one camera" not in run("identify", tmp_path / "q.npz", tmp_path / "two.npz")[1]
 
 
 def test_command_refuses(run: Run, tmp_path: Path, model: Path) -> None:

@@ -164,6 +164,11 @@ def _notes(made: Identifier, query: Embeddings, answers: Sequence[Identity]) -> 
             )
     if any(c.probability is None for a in answers[:1] for c in a.candidates):
         yield "No probabilities: they are learnt from people of whom some crops can be left out and others kept."
+    elif made.across_ < 0.5 and any(crop.camera is not None for crop in query.crops):
+        yield (
+            "Most people are enrolled from one camera: thresholds and probabilities were learnt within it, and are too "
+            "sure for pictures of another."
+        )
     open_set = any(a.threshold for a in answers)
     judged = [
         (a.pid, query.crops[a.rows[0]].pid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
@@ -72,6 +73,8 @@ class Identifier:
         model_: fingerprint of the model that embedded them.
         calibrations_: by the form of a query, "crop" for one crop and "several" for the mean of more; without those
             that could not be learnt.
+        across_: share of the people who are enrolled from several cameras. Where it is small, thresholds and
+            probabilities were learnt within one camera, and are too sure for pictures of another.
     """
 
     def __init__(self, kind: str = "mean"):
@@ -82,6 +85,7 @@ class Identifier:
         self.learnt_: Learnt
         self.model_ = ""
         self.calibrations_: dict[str, Calibration] = {}
+        self.across_ = 0.0
 
     def __repr__(self) -> str:
         return f"Identifier({self.kind!r}, {len(self.people_):,} people enrolled, model {self.model_ or 'none yet'})"
@@ -117,6 +121,9 @@ class Identifier:
                     f"impostors who are enrolled: {len(both)}, such as {both[0]}; give people who are not enrolled"
                 )
         self.learnt_ = KINDS[self.kind](known.vectors, owners)
+        seen = {(c.pid, c.camera) for c in known.crops if c.camera is not None}
+        several = [pid for pid, n in Counter(pid for pid, _ in seen).items() if n > 1]
+        self.across_ = len(several) / len(self.people_)
         self.calibrations_ = {}
         for form, tried in try_out(KINDS[self.kind], known, owners).items():
             strange = (tried.strange, tried.of_strange, tried.growth)
@@ -236,7 +243,8 @@ class Identifier:
         Of the kind nearest it holds the embeddings of everybody's crops, of the others one vector a person.
         """
         self._check_fitted()
-        stored.save(path, stored.Stored(self.kind, self.model_, self.people_, self.learnt_, self.calibrations_))
+        it = stored.Stored(self.kind, self.model_, self.people_, self.learnt_, self.calibrations_, self.across_)
+        stored.save(path, it)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Identifier:
@@ -250,5 +258,5 @@ class Identifier:
             raise DataError(f"{path} holds an identifier of kind {read.kind!r}; kinds are {', '.join(KINDS)}")
         made = cls(read.kind)
         made.model_, made.people_, made.learnt_ = read.model, read.people, read.learnt
-        made.calibrations_ = dict(read.calibrations)
+        made.calibrations_, made.across_ = dict(read.calibrations), read.across
         return made

@@ -34,12 +34,15 @@ class Stored:
     people: tuple[str, ...]
     learnt: Learnt
     calibrations: Mapping[str, Calibration]
+    across: float
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or not isinstance(self.model, str) or not self.model:
             raise ShapeError("it names no kind or no model")
         if not all(isinstance(name, str) and name for name in self.people) or len(set(self.people)) < len(self.people):
             raise ShapeError("people are not names, each once")
+        if isinstance(self.across, bool) or not isinstance(self.across, int | float) or not 0 <= self.across <= 1:
+            raise ShapeError(f"the share of people seen across cameras is {self.across!r}")
         if len(self.people) != self.learnt.people:
             raise ShapeError(f"it names {len(self.people)} people and has learnt {self.learnt.people}")
 
@@ -50,7 +53,14 @@ def save(path: str | os.PathLike[str], it: Stored) -> None:
         form: {name: getattr(made, name) for name in ("temperature", "centre", "slope")}
         for form, made in it.calibrations.items()
     }
-    head = {"format": FORMAT, "version": VERSION, "kind": it.kind, "model": it.model, "people": it.people} | sure
+    head: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": it.kind,
+        "model": it.model,
+        "people": it.people,
+    }
+    head |= {"across": it.across} | sure
     arrays: dict[str, NDArray[Any]] = {
         "about": np.frombuffer(json.dumps(head).encode(), np.uint8),
         "points": it.learnt.points,
@@ -81,7 +91,7 @@ def load(path: str | os.PathLike[str]) -> Stored:
             for form in FORMS
             if form in head
         }
-        return Stored(head["kind"], head["model"], tuple(head["people"]), learnt, calibrations)
+        return Stored(head["kind"], head["model"], tuple(head["people"]), learnt, calibrations, head["across"])
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; give a file that `reid identify --save` wrote") from None
     except KeyError as error:
