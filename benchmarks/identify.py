@@ -106,11 +106,11 @@ def measure(made: Identifier, mated: Embeddings, strange: Embeddings, together: 
         nearest_not_allowed = near[1][order][
             min(np.searchsorted(shares, fpir * (1 + 1e-9), side="right"), len(order) - 1)
         ]
-        out[f"FNIR at FPIR {fpir:.0%}"] = 1 - float(weights[0] @ (right & (near[0] < nearest_not_allowed)))
+        out[f"FNIR at FPIR {100 * fpir:g} %"] = 1 - float(weights[0] @ (right & (near[0] < nearest_not_allowed)))
         named = np.array([a.pid for a in found[fpir][0]], dtype=object)
         alarm = np.array([a.pid is not None for a in found[fpir][1]])
-        out[f"FNIR, {fpir:.0%} asked"] = 1 - float(weights[0] @ (named == who[0]))
-        out[f"FPIR, {fpir:.0%} asked"] = float(weights[1] @ alarm)
+        out[f"FNIR, {100 * fpir:g} % asked"] = 1 - float(weights[0] @ (named == who[0]))
+        out[f"FPIR, {100 * fpir:g} % asked"] = float(weights[1] @ alarm)
     out["ECE who"] = ece(np.array([c.probability for c in first], dtype=object), right, weights[0])
     known = np.array([a.enrolled for answers in found[0.1] for a in answers], dtype=object)
     truth = np.repeat([True, False], [len(w) for w in who])

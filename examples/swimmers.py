@@ -71,14 +71,14 @@ def raw_pixels(known: Sequence[Crop], asked: Sequence[Crop]) -> list[str]:
     return [str(known[i].pid) for i in nearest]
 
 
-def config(loss: str, epochs: int, seed: int) -> TrainConfig:
+def config(loss: str, people: int, epochs: int, seed: int) -> TrainConfig:
     term, batches = LOSSES[loss]
     return TrainConfig(
         net="compact",
         losses=(term,),
         stages=(replace(SIZE, epochs=epochs),),
         batches=batches,
-        people=8,
+        people=min(8, people),
         crops=8,
         rarity=0.0,
         rate=1e-3,
@@ -109,7 +109,7 @@ def run(
     found = {}
     for name in LOSSES:
         out = folder / name.replace(" ", "-")
-        weights = train(known, config(name, epochs, seed), out, resume=True).weights
+        weights = train(known, config(name, len(people), epochs, seed), out, resume=True).weights
         net = build("compact", classes=len(people))
         net.load_state_dict(checkpoint.load(weights)[0])
         net.eval()
@@ -185,15 +185,15 @@ def main() -> None:
             truth = [str(c.pid) for c in asked]
             folder = args.output / kind / str(seed)
             folder.mkdir(parents=True, exist_ok=True)
-            found = {"raw pixels, nearest crop": raw_pixels(known, asked)} | run(
-                known, asked, args.epochs, seed, folder
-            )
+            first = seed == args.seeds[0]
+            found = {"raw pixels, nearest crop": raw_pixels(known, asked)}
+            found |= run(known, asked, args.epochs, seed, folder, first)
             for name, said in found.items():
                 right.setdefault(name, []).append(float(np.mean([a == b for a, b in zip(truth, said, strict=True)])))
             print(
                 f"{kind}, seed {seed}: " + "; ".join(f"{n} {100 * v[-1]:.1f} %" for n, v in right.items()), flush=True
             )
-            if seed == args.seeds[0]:
+            if first:
                 (folder / "curves.json").write_text(json.dumps(curves(folder)))
                 tables = [f"{name}\n\n{confusion(truth, said)}\n" for name, said in found.items()]
                 (folder / "confusion.md").write_text("\n".join(tables))

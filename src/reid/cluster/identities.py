@@ -95,17 +95,15 @@ def cluster(
         extra = prior.in_graph(made, made[:0])
     sizes = NEIGHBOURHOODS if k1 is None else (k1,)
     near = neighbours(points.vectors, max(sizes) + 1, extra)
-    best: tuple[float, Clusters] | None = None
-    for size in sizes:
-        alike = similar_pairs(points.vectors, KReciprocal(size, max(1, round(K2 * size))), extra, near)
+
+    def with_neighbours(k1: int) -> Clusters:
+        alike = similar_pairs(points.vectors, KReciprocal(k1, max(1, round(K2 * k1))), extra, near)
         apart = _unless(points.apart, alike, 1 - limit) if cannot_link == "unless-alike" else points.apart
         labels = (average_linkage if method == "linkage" else dbscan)(alike, apart, limit)
-        score = silhouette(points.vectors, labels)
-        if best is None or score > best[0]:
-            of = _by_size(labels[points.of])
-            best = score, Clusters(of, len(points.crops), apart.nnz // 2, method, limit, size, score)
-    assert best is not None
-    return best[1]
+        well = silhouette(points.vectors, labels)
+        return Clusters(_by_size(labels[points.of]), len(points.crops), apart.nnz // 2, method, limit, k1, well)
+
+    return max(map(with_neighbours, sizes), key=lambda found: found.silhouette)
 
 
 def _limit(method: Method, within: float | None, k1: int | None, cannot_link: CannotLink) -> float:
