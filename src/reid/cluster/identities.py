@@ -26,7 +26,8 @@ METHODS: dict[Method, float] = {"linkage": 0.65, "dbscan": 0.45}
 """Ways by name, and within which Jaccard distance each sees one person; docs/cluster.md says how these were chosen."""
 CannotLink = Literal["unless-alike", "strict", "off"]
 CANNOT_LINK: tuple[CannotLink, ...] = ("unless-alike", "strict", "off")
-NEIGHBOURHOODS = (5, 7, 10, 14, 20, 28)
+NEIGHBOURHOODS = (5, 7, 10, 14, 20)
+SLACK = 0.005  # silhouettes this close are equal, and the widest neighbourhood is taken
 K2 = 0.3  # of k1, as in the paper
 
 
@@ -76,7 +77,7 @@ def cluster(
         method: "linkage", average linkage, or "dbscan"; both keep apart what cannot be one person.
         within: the largest Jaccard distance, in [0, 1), of one person's crops; the method's own by default.
         k1: size of the neighbourhoods that are compared: about as many points as a person has. By default that of
-            NEIGHBOURHOODS whose clusters stand apart best, by `silhouette`.
+            NEIGHBOURHOODS whose clusters stand apart best, by `silhouette`, and of nearly equal ones the largest.
         cannot_link: "strict", two crops of one camera at one moment are two people; "unless-alike", they are unless
             they are within the limit, since detectors find some people twice; "off", nothing follows from it.
         prior: also go by when and where; its weight must be for squared distances.
@@ -103,7 +104,9 @@ def cluster(
         well = silhouette(points.vectors, labels)
         return Clusters(_by_size(labels[points.of]), len(points.crops), apart.nnz // 2, method, limit, k1, well)
 
-    return max(map(with_neighbours, sizes), key=lambda found: found.silhouette)
+    found = [with_neighbours(size) for size in sizes]
+    best = max(each.silhouette for each in found)
+    return next(each for each in reversed(found) if each.silhouette >= best - SLACK)
 
 
 def _limit(method: Method, within: float | None, k1: int | None, cannot_link: CannotLink) -> float:
