@@ -21,6 +21,7 @@ ROOMS: list[set[str]] = [
     {"data", "distance", "metrics", "files", "street", "protocols", "pages"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"losses", "sampler", "augment", "nets"},
+    {"cluster", "identify"},
     {"checkpoint", "embed", "evaluation_charts", "evaluation_page", "feed", "graph", "runs"},
     {"validation", "export", "job", "matcher"},
     {"training"},

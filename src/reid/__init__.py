@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reid.errors import ReidError
     from reid.evaluation import evaluate
     from reid.export import export_onnx
+    from reid.identify import Identifier
     from reid.matcher import search
     from reid.recipes import TrainConfig
     from reid.training import train
@@ -23,6 +24,7 @@ _HOME = {
     "Crop": "types",
     "Embedder": "embed",
     "Embeddings": "types",
+    "Identifier": "identify",
     "Match": "types",
     "Ranking": "types",
     "ReidError": "errors",
@@ -40,6 +42,7 @@ __all__ = [
     "Crop",
     "Embedder",
     "Embeddings",
+    "Identifier",
     "Match",
     "Ranking",
     "ReidError",

@@ -113,6 +113,20 @@ def normalise(vectors: NDArray[Any]) -> Vectors:
     return np.asarray(vectors / np.where(length > 0, length, 1), dtype=np.float32)
 
 
+def means(vectors: NDArray[Any], groups: NDArray[np.integer]) -> Vectors:
+    """(N, D) and (N,) groups from 0 without a gap to the (G, D) mean of each, at unit length where all vectors are.
+
+    >>> means(np.array([[1.0, 3.0], [5.0, 5.0], [3.0, 1.0]]), np.array([0, 1, 0]))
+    array([[2., 2.],
+           [5., 5.]], dtype=float32)
+    """
+    sums = np.zeros((int(groups.max(initial=-1)) + 1, vectors.shape[1]))
+    np.add.at(sums, groups, vectors)
+    found = sums / np.bincount(groups, minlength=len(sums))[:, None]
+    unit = np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    return normalise(found) if unit else found.astype(np.float32)
+
+
 def _prepare(vectors: NDArray[Any], metric: Metric) -> Vectors:
     vectors = np.asarray(vectors)
     if vectors.ndim != 2:

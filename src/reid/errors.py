@@ -40,6 +40,7 @@ EXTRAS = {
     "h5py": "hdf5",
     "timm": "timm",
     "tensorboard": "tensorboard",
+    "sklearn": "identify",
 }
 """Packages that reid can do without, and the extra that brings each."""
 

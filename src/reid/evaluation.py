@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid import metrics
-from reid.distance import Metric, blocks, in_threads, normalise
+from reid.distance import Metric, blocks, in_threads, means
 from reid.errors import DataError, ModelError, ShapeError
 from reid.metrics import Rows
 from reid.protocols import PROTOCOLS as PROTOCOLS
@@ -352,9 +352,5 @@ def pool_tracklets(embeddings: Embeddings) -> Embeddings:
     """
     keys = [c.tracklet if c.tracklet is not None else f"\0{i}" for i, c in enumerate(embeddings.crops)]
     _, first, index = np.unique(codes(keys), return_index=True, return_inverse=True)
-    sums = np.zeros((len(first), embeddings.vectors.shape[1]))
-    np.add.at(sums, index, embeddings.vectors)
-    means = sums / np.bincount(index)[:, None]
-    unit = np.allclose(np.linalg.norm(embeddings.vectors, axis=1), 1, atol=1e-3)
     crops = tuple(embeddings.crops[i] for i in first)
-    return Embeddings((normalise(means) if unit else means).astype(np.float32), crops, embeddings.model)
+    return Embeddings(means(embeddings.vectors, index), crops, embeddings.model)

@@ -76,6 +76,13 @@ def judge(query: Crop, found: Crop) -> Mark:
     return "right" if found.pid == query.pid else "wrong"
 
 
+def links(marks: Sequence[Mark], what: str, only: str) -> str:
+    """Links to sections with their marks, and a box that hides those that are not wrong."""
+    items = "".join(f'<li><a href="#q{i}">{i} {sign(mark)}</a></li>' for i, mark in enumerate(marks, 1))
+    box = f'<label><input type="checkbox" id="misses"> {only}</label>'
+    return f'<nav aria-label="{what}"><ol>{items}</ol>{box if "wrong" in marks else ""}</nav>'
+
+
 def card(query: Crop, match: Match, pictures: Pictures) -> str:
     mark = judge(query, match.crop)
     p = match.probability

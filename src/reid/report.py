@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reid.errors import ShapeError
-from reid.pages import Mark, Pictures, card, judge, known, page, sign, text
+from reid.pages import Mark, Pictures, card, judge, known, links, page, sign, text
 from reid.types import Crop, Match
 
 _NOTHING = '<p class="nothing">Nothing in the gallery was allowed by the filters.</p>'
@@ -39,9 +39,9 @@ def sheet(
     sections = [_section(i, *row, pictures) for i, row in enumerate(zip(queries, answers, firsts, strict=True), 1)]
     calibrated = any(match.probability is not None for matches in answers for match in matches)
     key = _key(set(firsts) != {"unknown"}, calibrated)
-    links = _contents(firsts) if len(firsts) > 1 else ""
-    contents = f'<p class="key">{key}</p>\n{links}'
-    return page(title, _summary(firsts), facts, contents, "\n".join(sections), pictures)
+    contents = _contents(firsts) if len(firsts) > 1 else ""
+    head = f'<p class="key">{key}</p>\n{contents}'
+    return page(title, _summary(firsts), facts, head, "\n".join(sections), pictures)
 
 
 def _first(query: Crop, matches: Sequence[Match]) -> Mark:
@@ -68,9 +68,7 @@ def _key(judged: bool, calibrated: bool) -> str:
 
 def _contents(firsts: Sequence[Mark]) -> str:
     """Links to the queries, and a box that hides those whose first answer is not wrong."""
-    links = "".join(f'<li><a href="#q{i}">{i} {sign(first)}</a></li>' for i, first in enumerate(firsts, 1))
-    box = '<label><input type="checkbox" id="misses"> Only queries whose first answer is wrong</label>'
-    return f'<nav aria-label="Queries"><ol>{links}</ol>{box if "wrong" in firsts else ""}</nav>'
+    return links(firsts, "Queries", "Only queries whose first answer is wrong")
 
 
 def _section(number: int, query: Crop, matches: Sequence[Match], first: Mark, pictures: Pictures) -> str:

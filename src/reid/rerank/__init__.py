@@ -6,6 +6,8 @@ Two crops likely show the same person when each is among the other's nearest and
 an answer depends on which other queries there are: the method is transductive, and a figure obtained with it should
 say so. `Reranker` keeps a gallery's part of the work and re-ranks each query as if it were the only one.
 
+`similar_pairs` gives the Jaccard similarities of points among themselves, for putting them into clusters.
+
 `expand` moves vectors towards their neighbours.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 from reid.rerank.alone import Reranker
 from reid.rerank.encoding import PAPER, Extra, KReciprocal
 from reid.rerank.expansion import expand
+from reid.rerank.pairs import similar_pairs
 from reid.rerank.together import blocks, k_reciprocal
 
-__all__ = ["PAPER", "Extra", "KReciprocal", "Reranker", "blocks", "expand", "k_reciprocal"]
+__all__ = ["PAPER", "Extra", "KReciprocal", "Reranker", "blocks", "expand", "k_reciprocal", "similar_pairs"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,11 +92,19 @@ class Encoded:
     encoding: sparse.csr_array
 
 
-def encode(points: Vectors, settings: KReciprocal, extra: Extra | None) -> Encoded:
-    """Encode points among themselves."""
-    order, apart, farthest = _neighbours(points, settings.listed, extra)
-    near, half = (_mutual(order[:, : k + 1]) for k in (settings.k1, settings.half))
-    wide = widen(near, near, half)
+class Near(NamedTuple):
+    """`Encoded.order`, `apart` and `farthest`."""
+
+    order: NDArray[np.int32]
+    apart: Vectors
+    farthest: Vectors
+
+
+def encode(points: Vectors, settings: KReciprocal, extra: Extra | None, near: Near | None = None) -> Encoded:
+    """Encode points among themselves, given what is nearest to each where that is known, of `listed` points or more."""
+    order, apart, farthest = near or neighbours(points, settings.listed, extra)
+    close, half = (_mutual(order[:, : k + 1]) for k in (settings.k1, settings.half))
+    wide = widen(close, close, half)
     row = np.repeat(np.arange(len(points)), np.diff(wide.indptr))
     between = squared(points, row, wide.indices)
     if extra is not None:
@@ -159,8 +167,8 @@ def similarity(shared: NDArray[np.float64]) -> NDArray[np.float64]:
     return shared / (2 - shared)
 
 
-def _neighbours(points: Vectors, k: int, extra: Extra | None) -> tuple[NDArray[np.int32], Vectors, Vectors]:
-    """`Encoded.order`, `apart` and `farthest`."""
+def neighbours(points: Vectors, k: int, extra: Extra | None) -> Near:
+    """The k nearest of each point, all N² distances looked at."""
     k = min(k, len(points))
     order, apart = np.empty((len(points), k), dtype=np.int32), np.empty((len(points), k), dtype=np.float32)
     farthest = np.empty(len(points), dtype=np.float32)
@@ -174,7 +182,7 @@ def _neighbours(points: Vectors, k: int, extra: Extra | None) -> tuple[NDArray[n
         if extra is not None:
             block += extra.block(rows)
         distance.in_threads(partial(look, rows.start, block), len(block))
-    return order, apart, farthest
+    return Near(order, apart, farthest)
 
 
 def _selection(lists: NDArray[np.integer], value: np.float32, columns: int) -> sparse.csr_array:
