@@ -44,7 +44,7 @@ def test_without_a_recipe_it_starts_from_the_shipped_model_and_says_what_it_will
     code, out, err = run("train", street, "-o", tmp_path / "run", *SMALL)
     assert code == 0, err
     plan = err.splitlines()[:4]
-    assert "of 10 people, cameras: 3; 2 people are held out for validation" in plan[0]
+    assert "of 10 people, cameras: 3; held out for validation: 2 people" in plan[0]
     assert plan[1].startswith(f"recipe base: osnet, starting from {RECIPES['base'].init}, ")
     assert plan[2].startswith("1 epochs (1 at 64×32), batches of 4 people × 2 crops, adamw at ")
     assert "tensors taken over; 1 start anew (classifier.weight)" in plan[3]
