@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from reid.export import export_onnx
     from reid.matcher import search
     from reid.recipes import TrainConfig
+    from reid.reid import ReId
     from reid.training import train
-    from reid.types import Crop, Embeddings, Match, Ranking, Report
+    from reid.types import Crop, Embeddings, Match, Ranking, Report, Verdict
+    from reid.verify import Verifier
 
 _HOME = {
     "Crop": "types",
@@ -25,9 +27,12 @@ _HOME = {
     "Embeddings": "types",
     "Match": "types",
     "Ranking": "types",
+    "ReId": "reid",
     "ReidError": "errors",
     "Report": "types",
     "TrainConfig": "recipes",
+    "Verdict": "types",
+    "Verifier": "verify",
     "evaluate": "evaluation",
     "export_onnx": "export",
     "read": "data",
@@ -42,9 +47,12 @@ __all__ = [
     "Embeddings",
     "Match",
     "Ranking",
+    "ReId",
     "ReidError",
     "Report",
     "TrainConfig",
+    "Verdict",
+    "Verifier",
     "evaluate",
     "export_onnx",
     "read",

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 
 from reid import __version__
-from reid.cli import demo, embed, evaluate, export, prior, search, show, train
+from reid.cli import demo, embed, evaluate, export, prior, search, show, train, verify
 from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 
 VERBS = {
     "show": show,
     "embed": embed,
     "search": search,
+    "verify": verify,
     "evaluate": evaluate,
     "prior": prior,
     "train": train,
