@@ -12,7 +12,7 @@ from reid.types import Crop, Embeddings
 from reid.verify import Verifier
 from reid.verify.pairs import MOST, Pairs, labelled, thinned, tracked
 
-WORSENED = 600  # crops of each set that are also looked at gone wrong
+WORSENED = 500  # crops of each set that are also looked at gone wrong
 TRACKS = "tracks"
 
 
@@ -27,7 +27,7 @@ def calibrate(
 ) -> Verifier:
     """Fit a Verifier on crops that the model was not trained on.
 
-    Distances become probabilities by what crops as they are show; what poor quality does is learnt from 600 crops of
+    Distances become probabilities by what crops as they are show; what poor quality does is learnt from 500 crops of
     each set, each as it is and gone wrong in one way (`quality.worsened`).
 
     Args:

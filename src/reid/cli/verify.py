@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import model_options, name_skipped, progress
+from reid.cli.common import FEW, model_options, name_skipped, percent, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -82,11 +82,12 @@ def run(args: argparse.Namespace) -> None:
     from reid.reid import ReId
 
     pairs, named = _pairs(args)
-    model = ReId(args.model or DEFAULT_MODEL, args.calibration, args.views)
+    files = len({crop.path for pair in pairs for crop in pair})
+    model = ReId(args.model or DEFAULT_MODEL, args.calibration, args.views, 1 if files <= FEW else None)
     if args.prior is not None:
         model.verifier = model.verifier.given(args.prior)
     skipped: list[Skipped] = []
-    with progress("looking", args, len({crop.path for pair in pairs for crop in pair})) as step:
+    with progress("looking", args, files) as step:
         verdicts = model.verify(pairs, args.far, skipped.append if named else None, step)
     name_skipped(skipped)
     if not any(verdicts):
@@ -126,13 +127,7 @@ def said(pair: tuple[Crop, Crop], verdict: Verdict) -> str:
     """One pair's verdict as a line."""
     word = {True: "same", False: "different", None: "not enough evidence"}[verdict.same]
     why = f"  ({'; '.join(verdict.reasons)})" if verdict.reasons else ""
-    return f"{word:<10} {_percent(verdict.probability):>8}  {verdict.distance:.3f}  {pair[0].path}  {pair[1].path}{why}"
-
-
-def _percent(p: float) -> str:
-    """More digits near 0 and 1, and never quite either."""
-    digits = 1 if 0.01 <= p <= 0.99 else 2
-    return f"{min(max(100 * p, 0.01), 99.99):.{digits}f} %"
+    return f"{word:<10} {percent(verdict.probability):>8}  {verdict.distance:.3f}  {pair[0].path}  {pair[1].path}{why}"
 
 
 def _explained(verifier: Verifier, far: float | None) -> str:

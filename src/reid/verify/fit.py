@@ -25,6 +25,8 @@ FOLDS = 5
 FEWEST = 10  # people, to leave a fifth of them out in turn
 PULLS = (1.0, 4.0, 16.0, 64.0)  # people's worth of doubt in a correction for two cameras
 ENOUGH = 5  # people with pairs between two cameras, for a correction to be tried
+TYPICAL = (0.75, 0.9, 0.97, 0.99)
+SAMPLED = 200_000  # pairs of two people from which the effect of quality is learnt, at most
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5)
 ROUND = 6  # digits that go into the file
 
@@ -181,8 +183,9 @@ def _row(rate: float, distance: float, low: float, high: float, rate_low: float,
 def doubt(verifier: Verifier, pairs: Pairs, quality: Floats, natural: NDArray[np.bool_]) -> tuple[Doubt, Losses]:
     """How much of the evidence each measure of quality takes, by least log-loss over pairs of which some are poor.
 
-    Typical is what a quarter of the natural crops exceed. The weights are those of least log-loss, none below 0; they
-    are kept only where, fitted on four fifths of the people, they lower that of the others.
+    Pairs of two natural crops weigh half of all, so that what helps the poor ones must not cost the others more. A crop
+    is worse than typical where a share of the natural crops, one of TYPICAL, is better; the weights are those of least
+    log-loss, none below 0. The share is chosen, and the whole is kept, only by log-loss on people left out.
 
     Args:
         pairs: of natural and of worsened crops.
@@ -190,36 +193,58 @@ def doubt(verifier: Verifier, pairs: Pairs, quality: Floats, natural: NDArray[np
         natural: (R,) which crops are as they were taken.
 
     Returns:
-        The doubt, and the log-loss on people left out without and with it.
+        The doubt, and log-losses on people left out, by what they are of.
     """
-    typical = np.quantile(quality[natural], 0.75, axis=0).round(ROUND)
-    worse = np.maximum(quality - typical, 0)
+    pairs = pairs.few(SAMPLED)
+    parts = list(folds(pairs))
+    plain = np.mean([_losses(verifier, left, quality, natural, None) for _, left in parts], axis=0)
+    best, found = (float(plain.sum()), plain), None
+    for share in TYPICAL:
+        typical = np.quantile(quality[natural], share, axis=0).round(ROUND)
+        each = [_least(verifier, learnt, quality, natural, typical) for learnt, _ in parts]
+        tried = [_losses(verifier, left, quality, natural, d) for d, (_, left) in zip(each, parts, strict=True)]
+        losses = np.mean(tried, axis=0)
+        if losses.sum() < best[0]:
+            best, found = (float(losses.sum()), losses), typical
+    if found is None:
+        return Doubt(MEASURES, (0.0,) * len(MEASURES), (0.0,) * len(MEASURES)), _named(plain, plain)
+    return _least(verifier, pairs, quality, natural, found), _named(plain, best[1])
 
-    def learn(some: Pairs) -> Floats:
-        return _least(verifier.curve.log_odds(some.distances), worse[some.rows].sum(axis=1), some)
 
-    def loss(some: Pairs, weights: Floats) -> float:
-        left = np.exp(-worse[some.rows].sum(axis=1) @ weights)
-        return log_loss(sigmoid(left * verifier.curve.log_odds(some.distances)), some.same, some.weights())
-
-    tried = [(loss(left, np.zeros(len(MEASURES))), loss(left, learn(learnt))) for learnt, left in folds(pairs)]
-    without, with_it = (float(np.mean(side)) for side in zip(*tried, strict=True))
-    weights = learn(pairs) if with_it < without else np.zeros(len(MEASURES))
-    found = Doubt(MEASURES, tuple(typical.tolist()), tuple(weights.round(ROUND).tolist()))
-    return found, {"poor crops": round(without, ROUND), "poor crops, quality seen": round(with_it, ROUND)}
+def _named(without: Floats, with_it: Floats) -> Losses:
+    names = ("natural crops", "natural crops, quality seen", "poor crops", "poor crops, quality seen")
+    values = (without[0], with_it[0], without[1], with_it[1])
+    return {name: round(float(value), ROUND) for name, value in zip(names, values, strict=True)}
 
 
-def _least(odds: Floats, worse: Floats, pairs: Pairs) -> Floats:
-    """(M,) weights ≥ 0 under which log-odds · exp(−worse · weights) have the least log-loss."""
+def _losses(
+    verifier: Verifier, pairs: Pairs, quality: Floats, natural: NDArray[np.bool_], doubt: Doubt | None
+) -> tuple[float, float]:
+    """Log-loss of pairs of two natural crops, and of the others."""
+    both = np.asarray(natural[pairs.rows].all(axis=1))
+    found = []
+    for part in (pairs[both], pairs[~both]):
+        left = 1.0 if doubt is None else doubt.evidence(*(quality[part.rows[:, side]] for side in (0, 1)))
+        p = sigmoid(left * verifier.curve.log_odds(part.distances))
+        found.append(log_loss(p, part.same, part.weights()) if len(part) else 0.0)
+    return found[0], found[1]
+
+
+def _least(verifier: Verifier, pairs: Pairs, quality: Floats, natural: NDArray[np.bool_], typical: Floats) -> Doubt:
+    """The doubt of least log-loss, natural pairs and others weighing the same."""
     from scipy.optimize import minimize  # slow to import, and needed here alone
 
-    same, heavy = pairs.same, pairs.weights()
+    both = np.asarray(natural[pairs.rows].all(axis=1))
+    heavy = np.empty(len(pairs))
+    heavy[both], heavy[~both] = pairs[both].weights(), pairs[~both].weights()
+    odds, same = verifier.curve.log_odds(pairs.distances), pairs.same
+    worse = np.maximum(quality - typical, 0)[pairs.rows].sum(axis=1)
 
     def cost(weights: Floats) -> tuple[float, Floats]:
         left = odds * np.exp(-worse @ weights)
         p = sigmoid(left)
-        slope = -(worse * (heavy * (p - same) * left)[:, None]).sum(axis=0)
-        return log_loss(p, same, heavy), slope
+        return log_loss(p, same, heavy), -(worse * (heavy * (p - same) * left)[:, None]).sum(axis=0) / heavy.sum()
 
-    start = np.full(worse.shape[1], 0.1)
-    return np.asarray(minimize(cost, start, jac=True, method="L-BFGS-B", bounds=[(0, 50)] * len(start)).x)
+    start = np.full(len(MEASURES), 0.1)
+    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=[(0, 50)] * len(start)).x
+    return Doubt(MEASURES, tuple(typical.tolist()), tuple(found.round(ROUND).tolist()))

@@ -81,6 +81,11 @@ class Pairs:
         """Those of the people chosen by a mask, both of each pair."""
         return self[people[self.first] & people[self.second]]
 
+    def few(self, most: int) -> Pairs:
+        """All of one person, and a random part of those of two people, about `most` of them."""
+        share = most / max(1, int((~self.same).sum()))
+        return self[self.same | (np.random.default_rng(0).random(len(self)) < share)]
+
     def check(self) -> Pairs:
         """Itself, where it holds pairs of one person and pairs of two.
 

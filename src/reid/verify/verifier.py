@@ -236,12 +236,12 @@ class Verifier:
         names = ("distance", "low", "high", "rate_low", "rate_high")
         return Accepts(rate, **{name: between(name) for name in names})
 
-    def check(self, *sets: Embeddings) -> None:
-        """Raises ModelError where embeddings come from another model."""
-        for made in sets:
-            if made.model != self.model:
+    def check(self, *models: str) -> None:
+        """Raises ModelError where embeddings come from another model than the one of this fingerprint."""
+        for model in models:
+            if model != self.model:
                 raise ModelError(
-                    f"the embeddings come from model {made.model} and the calibration was fitted for model "
+                    f"the embeddings come from model {model} and the calibration was fitted for model "
                     f"{self.model}; fit one with `reid verify --fit`"
                 )
 
@@ -262,7 +262,7 @@ class Verifier:
             ModelError: the embeddings come from another model.
             ShapeError: the sets are not equally long.
         """
-        self.check(first, second)
+        self.check(first.model, second.model)
         if len(first) != len(second):
             raise ShapeError(
                 f"there are {len(first)} crops on one side and {len(second)} on the other; they go in pairs"
