@@ -7,6 +7,7 @@ probabilities; everything else in reid speaks of distances.
 from __future__ import annotations
 
 from reid.verify.curve import Curve
-from reid.verify.verifier import Accepts, Correction, Doubt, Verifier, beside
+from reid.verify.parts import Accepts, Correction, Doubt
+from reid.verify.verifier import Verifier, beside
 
 __all__ = ["Accepts", "Correction", "Curve", "Doubt", "Verifier", "beside"]

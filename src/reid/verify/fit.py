@@ -16,7 +16,7 @@ from reid.roc import bootstrap
 from reid.verify.curve import KINDS, Curve, Floats, falling, logistic, sigmoid
 from reid.verify.measure import log_loss
 from reid.verify.pairs import Pairs
-from reid.verify.verifier import Accepts, Correction, Doubt
+from reid.verify.parts import Accepts, Correction, Doubt
 
 if TYPE_CHECKING:
     from reid.verify.verifier import Verifier

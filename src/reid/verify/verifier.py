@@ -18,91 +18,13 @@ from reid.disk import replacing
 from reid.errors import DataError, ModelError, ShapeError
 from reid.types import Embeddings, Match, Verdict
 from reid.verify.curve import Curve, Floats, log_odds, sigmoid
+from reid.verify.parts import Accepts, Correction, Doubt
 
 if TYPE_CHECKING:
     from reid.verify.pairs import Pairs
 
 FORMAT, VERSION = "reid calibration", 1
 SETTLED = 0.9  # where crops are so poor that no distance could give so much, the answer is "not enough evidence"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepts:
-    """What a threshold accepts wrongly.
-
-    Attributes:
-        rate: of pairs of two people, each two people weighing the same, the share that comes within `distance`.
-        distance: the threshold.
-        low, high: 95 % interval of the threshold, by bootstrap over people.
-        rate_low, rate_high: between what the rate of other people, as many as these, will lie in 95 of 100 cases.
-    """
-
-    rate: float
-    distance: float
-    low: float
-    high: float
-    rate_low: float
-    rate_high: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.rate < 1 or not 0 <= self.low <= self.distance <= self.high:
-            raise ShapeError(f"rate {self.rate} at {self.distance} within {self.low} to {self.high} is no threshold")
-        if not 0 <= self.rate_low <= self.rate_high <= 1:
-            raise ShapeError(f"rates from {self.rate_low} to {self.rate_high} are no interval within 0 to 1")
-
-
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """What two cameras do to the common curve: their log-odds are offset + scale · its log-odds.
-
-    Attributes:
-        people: how many pairs of one person it was learnt from, people counting once.
-        offset, scale: drawn towards 0 and 1, the more the fewer people there were.
-    """
-
-    people: int
-    offset: float
-    scale: float
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.offset) or not 0 <= self.scale < math.inf:
-            raise ShapeError(f"offset {self.offset} and scale {self.scale}: both must be finite, the scale at least 0")
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """How much of the evidence poor crops leave: exp(−Σ weight · how much worse than typical), over both crops.
-
-    Attributes:
-        measures: names, as in `reid.quality.MEASURES`.
-        typical: for each the value from which on a crop is worse than typical.
-        weights: for each, learnt; at least 0.
-    """
-
-    measures: tuple[str, ...]
-    typical: tuple[float, ...]
-    weights: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if not len(self.measures) == len(self.typical) == len(self.weights):
-            raise ShapeError("each measure of quality needs what is typical and a weight")
-        if not all(0 <= w < math.inf for w in self.weights) or not all(math.isfinite(t) for t in self.typical):
-            raise ShapeError("weights of quality must be finite and at least 0, typical values finite")
-
-    def terms(self, quality: Floats) -> Floats:
-        """(N, M) qualities to (N, M) what each measure adds to the exponent."""
-        if quality.ndim != 2 or quality.shape[1] != len(self.measures):
-            raise ShapeError(f"qualities are {quality.shape}; they must be (N, {len(self.measures)})")
-        return np.asarray(np.maximum(quality - np.array(self.typical), 0) * np.array(self.weights))
-
-    def evidence(self, first: Floats, second: Floats) -> Floats:
-        """(N,) the share of the evidence that is left, in (0, 1], for N pairs of crops; the order does not matter."""
-        return np.asarray(np.exp(-(self.terms(first).sum(axis=1) + self.terms(second).sum(axis=1))))
-
-    def reasons(self, quality: Floats) -> tuple[str, ...]:
-        """What takes most of one crop's evidence, (M,) its quality: names of measures that cost a tenth and more."""
-        lost = self.terms(quality[None])[0]
-        return tuple(self.measures[i] for i in np.argsort(-lost, kind="stable") if lost[i] > -math.log(0.9))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,6 +140,11 @@ class Verifier:
             return 1.0
         return self.doubt.evidence(first, second)
 
+    def settles(self, evidence: Floats) -> NDArray[np.bool_]:
+        """(N,) whether with so much evidence left some distance could still give SETTLED, either way."""
+        most = float(np.abs(log_odds(self.curve.probabilities[[0, -1]])).min())
+        return np.asarray(evidence * most >= min(float(log_odds(SETTLED)), most))
+
     def at(self, rate: float) -> Accepts:
         """The threshold for a false-accept rate; between two rows of `accepts` it goes by the rate's logarithm.
 
@@ -281,14 +208,13 @@ class Verifier:
         """As `verify`, from (N,) distances."""
         left = np.broadcast_to(self.evidence(*(quality or (None, None))), distances.shape)
         p = self.probability(distances, cameras, left)
-        ends = np.abs(log_odds(self.curve.probabilities[[0, -1]])).min()
+        enough = self.settles(left)
         limit = self.at(far).distance if far is not None else None
         verdicts = []
         for i, (d, chance, share) in enumerate(zip(distances.tolist(), p.tolist(), left.tolist(), strict=True)):
             line = limit if limit is not None else self._even(cameras[i] if cameras else (None, None), share)
-            enough = self.doubt is None or share * ends >= min(float(log_odds(SETTLED)), float(ends))
             reasons = () if quality is None else self._reasons(quality[0][i], quality[1][i])
-            verdicts.append(Verdict((d <= line) if enough else None, chance, d, line, share, reasons))
+            verdicts.append(Verdict((d <= line) if enough[i] else None, chance, d, line, share, reasons))
         return verdicts
 
     def _even(self, cameras: tuple[str | None, str | None], evidence: float) -> float:
