@@ -16,12 +16,12 @@ from typing import overload
 import numpy as np
 
 from reid import images, quality
-from reid.embed import DEFAULT_MODEL, Embedder, Skipped, find_model
+from reid.embed import DEFAULT_MODEL, Embedder, Skipped, find_model, open_session, pair_head, read_model
 from reid.errors import ImageError, ModelError, ShapeError
 from reid.images import RGB
 from reid.types import Crop, Vectors, Verdict
 from reid.verify import Verifier, beside
-from reid.verify.curve import Floats
+from reid.verify.curve import Floats, sigmoid
 from reid.verify.verifier import distances
 
 CHUNK = 256  # pictures in memory at once
@@ -31,17 +31,19 @@ Pictures = RGB | Sequence[RGB]
 class ReId:
     """Says of two pictures how likely they show one person.
 
-    It compares embeddings and asks a calibration what their distance means. No model that comes with reid judges pairs
-    by a head of its own.
+    It compares embeddings and asks a calibration what their distance means; or, if told so, a head for pairs that was
+    trained with the network (`densenet121`, loss `pair-cross-entropy`). No model that comes with reid has such a head.
 
     Args:
         model: path of an ONNX file, or the name of a model that comes with reid.
         calibration: a file that `reid verify --fit` wrote, or a Verifier; by default the one beside the model.
         views: replaces the model's test-time views, for which the calibration must have been fitted.
         threads: that work at once; one a core by default.
+        head: judge by the head that `reid export` wrote beside the model, without calibration.
 
     Attributes:
-        embedder, verifier: what it is made of.
+        embedder: makes embeddings.
+        verifier: makes probabilities of their distances.
 
     Raises:
         ModelError: the model or its calibration cannot be found or read, or the two do not belong together.
@@ -53,7 +55,12 @@ class ReId:
         calibration: str | os.PathLike[str] | Verifier | None = None,
         views: str | None = None,
         threads: int | None = None,
+        head: bool = False,
     ):
+        self._head = _Head(model) if head else None
+        if head:
+            self.embedder = Embedder(model, views=views, threads=threads)
+            return
         self.verifier = calibration if isinstance(calibration, Verifier) else load(model, calibration)
         self.embedder = Embedder(model, views=views, threads=threads)
         if self.embedder.fingerprint != self.verifier.model:
@@ -91,8 +98,11 @@ class ReId:
         row = {id(picture): i for i, picture in enumerate(everything)}
         vectors, measured = self.look(everything)
         left, right = ([row[id(picture)] for picture in side] for side in (first, second))
-        evidence = self.verifier.evidence(measured[left], measured[right])
-        p = self.verifier.probability(distances(vectors[left], vectors[right]), None, evidence)
+        if self._head:
+            p = self._head(vectors[left], vectors[right])
+        else:
+            evidence = self.verifier.evidence(measured[left], measured[right])
+            p = self.verifier.probability(distances(vectors[left], vectors[right]), None, evidence)
         return float(p[0]) if _is_one(a) else p
 
     def look(self, pictures: Sequence[RGB]) -> tuple[Vectors, Floats]:
@@ -117,7 +127,12 @@ class ReId:
         Raises:
             ImageError: a picture cannot be read and no `on_skip` was given.
             DataError: the calibration does not reach to that false-accept rate.
+            ModelError: it judges by a head, which knows no thresholds.
         """
+        if self._head:
+            raise ModelError(
+                "a head for pairs gives probabilities and knows no thresholds; use predict, or a calibration"
+            )
         if far is not None:
             self.verifier.at(far)
         files = {crop.path: crop for pair in pairs for crop in pair}
@@ -143,6 +158,25 @@ class ReId:
         cameras = [(pairs[i][0].camera, pairs[i][1].camera) for i in judged]
         found = dict(zip(judged, self.verifier.judge(distances(v, w), cameras, far, (q, r)), strict=True))
         return [found.get(i) for i in range(len(pairs))]
+
+
+class _Head:
+    """A head that judges pairs of embeddings."""
+
+    def __init__(self, model: str | os.PathLike[str]):
+        path = pair_head(find_model(model))
+        if not path.is_file():
+            raise ModelError(
+                f"{os.fspath(model)} has no head for pairs beside it ({path.name}); train densenet121 with the loss "
+                "pair-cross-entropy and export it, or leave head out to use a calibration"
+            )
+        self._session = open_session(read_model(path), path, 1)
+
+    def __call__(self, first: Vectors, second: Vectors) -> Floats:
+        """(N, D) and (N, D) to (N,) probabilities, the same either way round."""
+        ways = ((first, second), (second, first))
+        a, b = (np.asarray(self._session.run(None, {"first": v, "second": w})[0], float) for v, w in ways)
+        return sigmoid((a + b) / 2)
 
 
 def load(model: str | os.PathLike[str], calibration: str | os.PathLike[str] | None = None) -> Verifier:
