@@ -81,11 +81,13 @@ def realised(verifier: Verifier, pairs: Pairs, rate: float) -> tuple[float, bool
     return met, at.rate_low <= met <= at.rate_high
 
 
-def in_domain(name: str, sets: Sequence[Embeddings]) -> None:
+def in_domain(name: str, sets: Sequence[Embeddings]) -> list[Verifier]:
+    """Fitted on half of the people, and measured on the others; what was fitted."""
     pairs = labelled(sets)
-    rows, met, said = [], [], []
+    rows, met, said, fitted = [], [], [], []
     for half, others in splits(pairs):
         verifier = Verifier.fit(pairs.of(half))
+        fitted.append(verifier)
         left = pairs.of(others)
         p, same, weights = probabilities(verifier, left), left.same, left.weights()
         rows.append((calibration_error(p, same, weights), log_loss(p, same, weights)))
@@ -99,17 +101,17 @@ def in_domain(name: str, sets: Sequence[Embeddings]) -> None:
         for i in range(len(RATES))
     ]
     print(f"| {name} | {error:.3f} | {loss:.3f} | {' | '.join(cells)} |", flush=True)
+    return fitted
 
 
-def across(looked: dict[str, Looked]) -> None:
+def across(looked: dict[str, Looked], fitted: dict[str, list[Verifier]]) -> None:
     """Fitted on all people of the other sets, then on half of this set's people; measured on its other half."""
     for name, here in looked.items():
         others = [one.made for other, one in looked.items() if other != name]
         foreign, pairs = Verifier.fit(labelled(others), cameras=False), labelled([here.made])
         rows = []
-        for half, left_out in splits(pairs):
+        for own, (_, left_out) in zip(fitted[name], splits(pairs), strict=True):
             left = pairs.of(left_out)
-            own = Verifier.fit(pairs.of(half))
             for verifier in (foreign, own):
                 p = probabilities(verifier, left)
                 rows.append((calibration_error(p, left.same, left.weights()), log_loss(p, left.same, left.weights())))
@@ -218,12 +220,11 @@ def main() -> None:
         print(f"\n{model}, other people of the same cameras\n")
         print("| people of | ECE | log-loss | at 1e-2 | stated | within | at 1e-3 | stated | within |")
         print("|---|---|---|---|---|---|---|---|---|")
-        for name, one in looked.items():
-            in_domain(name, [one.made])
+        fitted = {name: in_domain(name, [one.made]) for name, one in looked.items()}
         in_domain("all three, one curve", [one.made for one in looked.values()])
         print(f"\n{model}, fitted on the two others; then on 50 people of its own\n")
         print("| people of | ECE | log-loss | at 1e-2 | own: ECE | log-loss | at 1e-2 |\n|---|---|---|---|---|---|---|")
-        across(looked)
+        across(looked, fitted)
         print(f"\n{model}, quality\n")
         print(
             "| pairs of | log-loss | ECE | quality seen: log-loss | ECE | no answer | wrong | wrong of the answered |"

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from reid import checkpoint, images, street
+from reid import images, street
 from reid.calibrate import calibrate
 from reid.embed import Embedder
 from reid.errors import ImageError, ModelError, ShapeError
-from reid.export import export_onnx
-from reid.nets import NETS
 from reid.reid import ReId
 from reid.types import Crop
-from reid.verify import Verifier, beside
+from reid.verify import Doubt, Verifier, beside
 
 
 @pytest.fixture(scope="module")
@@ -118,24 +115,13 @@ def test_a_model_without_a_calibration_or_with_that_of_another_is_refused(
     other = replace(Verifier.load(beside(calibrated)), model="another")
     with pytest.raises(ModelError, match="fitted for model another and tiny is"):
         ReId(model, other)
+    odd = replace(Verifier.load(beside(calibrated)), doubt=Doubt(("charm",), (0.0,), (1.0,)))
+    with pytest.raises(ModelError, match="goes by charm, and crops are measured by size, blur"):
+        ReId(model, odd)
     with pytest.raises(ModelError, match="the same --model and --views"):
         ReId(calibrated, views="mirror")
 
 
-def test_a_head_for_pairs_is_used_when_asked_for(tmp_path: Path, drawn: list[np.ndarray]) -> None:
-    torch.manual_seed(0)
-    net = NETS["densenet121"](classes=0).eval()
-    preprocess = {"height": 64, "width": 32, "mean": (120.0, 120.0, 120.0)}
-    header = {"net": "densenet121", "net_options": {}, "preprocess": preprocess, "unit": True}
-    checkpoint.save(tmp_path / "w.safetensors", net.state_dict(), header)
-    export_onnx(tmp_path / "w.safetensors", tmp_path / "w.onnx")
-    model = ReId(tmp_path / "w.onnx", head=True)
-    found = model.predict(drawn[:4], drawn[4:8])
-    np.testing.assert_array_equal(found, model.predict(drawn[4:8], drawn[:4]))
-    a, b = (torch.from_numpy(model.look(side)[0]) for side in (drawn[:4], drawn[4:8]))
-    with torch.no_grad():
-        np.testing.assert_allclose(found, torch.sigmoid(net.pair(a, b)), atol=1e-4)
-    with pytest.raises(ModelError, match="knows no thresholds"):
-        model.verify([])
+def test_a_head_for_pairs_that_is_not_there_is_told() -> None:
     with pytest.raises(ModelError, match=r"has no head for pairs beside it \(general\.pairs\.onnx\)"):
         ReId(head=True)

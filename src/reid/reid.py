@@ -62,6 +62,11 @@ class ReId:
             self.embedder = Embedder(model, views=views, threads=threads)
             return
         self.verifier = calibration if isinstance(calibration, Verifier) else load(model, calibration)
+        if self.verifier.doubt and self.verifier.doubt.measures != quality.MEASURES:
+            raise ModelError(
+                f"the calibration goes by {', '.join(self.verifier.doubt.measures)}, and crops are measured by "
+                f"{', '.join(quality.MEASURES)}; fit it again with `reid verify --fit`"
+            )
         self.embedder = Embedder(model, views=views, threads=threads)
         if self.embedder.fingerprint != self.verifier.model:
             raise ModelError(
