@@ -181,24 +181,23 @@ def speed(model: str) -> None:
     print(f"| {model} | {pairs:.0f} | {alone:.0f} | {pairs / alone:.0%} | {one:.0f} |", flush=True)
 
 
-def draw(looked: dict[str, Looked], path: Path) -> None:
-    """The reliability diagram of people left out: own data set, and fitted on the two others."""
-    lines = []
+def draw(looked: dict[str, Looked], fitted: dict[str, list[Verifier]], path: Path) -> None:
+    """The reliability diagram of people left out in all splits: fitted on the same cameras, and on the other sets."""
     name, here = next(iter(looked.items()))
     others = [one.made for other, one in looked.items() if other != name]
-    pairs = labelled([here.made])
-    half, left_out = next(splits(pairs))
-    left = pairs.of(left_out)
-    curves = (
-        ("--accent", "other people of these cameras", Verifier.fit(pairs.of(half))),
-        ("--hot", "people of other cameras", Verifier.fit(labelled(others), cameras=False)),
-    )
-    for colour, words, verifier in curves:
-        said, met, _ = reliability(probabilities(verifier, left), left.same, left.weights())
-        middle = len(said) // 2
-        marks = [
-            charts.Mark(s, m, words if i == middle else "") for i, (s, m) in enumerate(zip(said, met, strict=True))
-        ]
+    foreign, pairs = Verifier.fit(labelled(others), cameras=False), labelled([here.made])
+    lefts = [pairs.of(left_out) for _, left_out in splits(pairs)]
+    same = np.concatenate([left.same for left in lefts])
+    weights = np.concatenate([left.weights() for left in lefts])
+    lines = []
+    for colour, words, near, verifiers in (
+        ("--accent", "same cameras", 0.5, fitted[name]),
+        ("--hot", "other cameras", 0.83, [foreign] * SPLITS),
+    ):
+        p = np.concatenate([probabilities(v, left) for v, left in zip(verifiers, lefts, strict=True)])
+        said, met, _ = reliability(p, same, weights)
+        named = int(np.abs(said - near).argmin())
+        marks = [charts.Mark(a, b, words if i == named else "") for i, (a, b) in enumerate(zip(said, met, strict=True))]
         lines.append(charts.Line(said, met, colour, marks=marks))
     x, y = charts.linear("said: probability of one person", 0, 1), charts.linear("share that was one person", 0, 1)
     svg = charts.line_chart(lines, x, y, f"Reliability on {name}: said against found", diagonal=True)
@@ -232,7 +231,7 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|---|")
         doubts(list(looked.values()))
         if args.draw and not number:
-            draw(looked, args.draw)
+            draw(looked, fitted, args.draw)
     print("\n| model | predict, pairs/s | the model alone, pairs/s | share | one against many, pairs/s |")
     print("|---|---|---|---|---|")
     for model in args.model:
