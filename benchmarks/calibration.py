@@ -1,6 +1,6 @@
 """What the probabilities, thresholds and doubts of `reid verify` are worth on people who were not fitted on.
 
-    python benchmarks/calibration.py DATA [--model NAME …] [--embeddings FOLDER] [--draw FILE.svg]
+    python benchmarks/calibration.py DATA [--model NAME …] [--embeddings FOLDER] [--draw FILE.svg] [--only-speed]
 
 DATA holds market1501/bounding_box_train, cuhk03/labeled and cuhk01; only the last 100 people of each take part, who are
 in no shipped model's training. Every figure is of people left out: half of the people are fitted on, the other half
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -160,24 +160,22 @@ def doubts(looked: Sequence[Looked]) -> None:
 
 
 def speed(model: str) -> None:
-    """Pairs a second of predict, each picture in one pair only, and of the model alone."""
-    rng = np.random.default_rng(0)
-    crops = list(rng.integers(0, 256, (512, 128, 64, 3), dtype=np.uint8))
-    reid = ReId(model)
+    """Pairs a second on one core: of predict, each picture in one pair only, and of the model alone, in turn."""
+    crops = list(np.random.default_rng(0).integers(0, 256, (256, 128, 64, 3), dtype=np.uint8))
+    reid = ReId(model, threads=1)
     ready = np.stack([reid.embedder.preprocess.look(crop)[0] for crop in crops[:16]])
-    reid.predict(crops[:32], crops[32:64])
-
-    def timed(work: object, times: int = 3) -> float:
-        seconds = []
-        for _ in range(times):
+    kinds: list[Callable[[], object]] = [
+        lambda: reid.predict(crops[:128], crops[128:]),
+        lambda: [reid.embedder.vectors(ready, 1) for _ in range(16)],
+        lambda: reid.predict(crops[:1] * 255, crops[1:]),
+    ]
+    seconds = np.empty((4, len(kinds)))
+    for row in seconds:
+        for i, work in enumerate(kinds):
             started = time.perf_counter()
-            work()  # type: ignore[operator]
-            seconds.append(time.perf_counter() - started)
-        return min(seconds)
-
-    pairs = 256 / timed(lambda: reid.predict(crops[:256], crops[256:]))
-    one = 511 / timed(lambda: reid.predict(crops[:1] * 511, crops[1:]))
-    alone = 256 / timed(lambda: [reid.embedder.vectors(ready) for _ in range(32)])
+            work()
+            row[i] = time.perf_counter() - started
+    pairs, alone, one = np.array([128, 128, 255]) / seconds.min(axis=0)
     print(f"| {model} | {pairs:.0f} | {alone:.0f} | {pairs / alone:.0%} | {one:.0f} |", flush=True)
 
 
@@ -212,8 +210,9 @@ def main() -> None:
     parse.add_argument("--model", nargs="*", default=[DEFAULT_MODEL])
     parse.add_argument("--embeddings", type=Path, default=Path("embeddings"))
     parse.add_argument("--draw", type=Path, metavar="FILE.svg", help="the reliability diagram of the first model")
+    parse.add_argument("--only-speed", action="store_true")
     args = parse.parse_args()
-    for number, model in enumerate(args.model):
+    for number, model in enumerate([] if args.only_speed else args.model):
         embedder = Embedder(model)
         looked = {name: Looked(embedder, args.data / path, args.embeddings) for name, path in SETS.items()}
         print(f"\n{model}, other people of the same cameras\n")
