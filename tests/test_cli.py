@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -454,3 +455,117 @@ def test_what_would_be_lost_is_kept(run: Run, street: Path, model: Path, tmp_pat
     code, _, err = run("demo", "-o", tmp_path)
     assert (code, "holds other files" in err) == (2, True)
     assert photo.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """A model with a calibration beside it, fitted by the command on drawn people."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    copy = folder / "mine.onnx"
+    copy.write_bytes(model.read_bytes())
+    draw_street(folder / "crops", people=12)
+    output = folder / "mine.calibration.json"
+    main(["verify", "--fit", str(folder / "crops"), "--model", str(copy), "-o", str(output), "--quiet"])
+    return copy
+
+
+def test_verify_says_whether_and_how_likely(run: Run, calibrated: Path) -> None:
+    a, b = pictures(calibrated.parent / "crops")[:2]
+    code, out, _ = run("verify", a, a, "--model", calibrated)
+    assert code == 0
+    assert out.startswith("same ")
+    assert "as likely as not beforehand" in out
+    assert "11 people, crops" in out
+    code, out, _ = run("verify", a, b, "--model", calibrated, "--far", "0.05", "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert said["false_accepts"]["rate"] == 0.05
+    assert said["pairs"][0]["threshold"] == said["false_accepts"]["distance"]
+    code, out, _ = run("verify", b, a, "--model", calibrated, "--far", "0.05", "--json")
+    assert json.loads(out)["pairs"][0]["probability"] == pytest.approx(said["pairs"][0]["probability"], abs=1e-6)
+    code, out, _ = run("verify", a, b, "--model", calibrated, "--prior", "0.01", "--json")
+    assert json.loads(out)["pairs"][0]["probability"] < said["pairs"][0]["probability"]
+
+
+def test_verify_takes_lists_and_tables_and_names_what_is_broken(run: Run, calibrated: Path, tmp_path: Path) -> None:
+    some = [str(p) for p in pictures(calibrated.parent / "crops")[:6]]
+    (tmp_path / "left.txt").write_text("\n".join(some[:3]))
+    (tmp_path / "right.txt").write_text("\n".join(some[3:]))
+    code, out, _ = run("verify", tmp_path / "left.txt", tmp_path / "right.txt", "--model", calibrated, "--json")
+    assert code == 0
+    lists = json.loads(out)["pairs"]
+    assert [(p["a"], p["b"]) for p in lists] == list(zip(some[:3], some[3:], strict=True))
+    (tmp_path / "broken.jpg").write_bytes(b"")
+    rows = [f"{a};{b};c1;" for a, b in zip(some[:3], some[3:], strict=True)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["a;b;camera_a;camera_b", *rows, f"broken.jpg;{some[0]};;"]))
+    code, out, err = run("verify", tmp_path / "pairs.csv", "--model", calibrated)
+    assert code == 0
+    assert "broken.jpg is empty" in err
+    assert "1 of 4 pairs were left out" in out
+    code, out, _ = run("verify", tmp_path / "pairs.csv", "--model", calibrated, "--json")
+    table = json.loads(out)
+    assert [p.get("probability") for p in table["pairs"][:3]] == pytest.approx([p["probability"] for p in lists])
+    assert table["pairs"][3] == {"a": str(tmp_path / "broken.jpg"), "b": some[0], "skipped": True}
+    assert len(table["skipped"]) == 1
+
+
+def test_mistakes_in_verify_are_told_in_a_sentence(run: Run, calibrated: Path, model: Path, tmp_path: Path) -> None:
+    a, b = pictures(calibrated.parent / "crops")[:2]
+    (tmp_path / "broken.jpg").write_bytes(b"")
+    (tmp_path / "left.txt").write_text(f"{a}\n{b}\n")
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "none.csv").write_text("a,b\n")
+    (tmp_path / "half.csv").write_text("a,b\nq.jpg,\n")
+    (tmp_path / "gone.csv").write_text("a,b\nq.jpg,r.jpg\n")
+    (tmp_path / "bad.json").write_text("{}")
+    known = ["--model", calibrated]
+    for arguments, said in (
+        ([*known], "nothing to compare was given"),
+        ([a, *known], "is one source; give two pictures"),
+        ([a, tmp_path / "no.jpg", *known], "does not exist"),
+        ([a, tmp_path / "broken.jpg", *known], "broken.jpg is empty"),
+        ([a, tmp_path / "left.txt", *known], "1 pictures and .*left.txt 2; they go in pairs"),
+        ([tmp_path / "t.csv", *known], "starts with 'x,y'; a table of pairs"),
+        ([tmp_path / "none.csv", *known], "names no pair"),
+        ([tmp_path / "half.csv", *known], "line 2 of .* does not name two pictures"),
+        ([tmp_path / "gone.csv", *known], "no pair is left"),
+        ([a, b, "--model", model], "has no calibration beside it"),
+        ([a, b, "--model", model, "--calibration", tmp_path / "bad.json"], "is not a readable calibration"),
+        ([a, b, *known, "--views", "mirror"], "the same --model and --views"),
+        ([a, b, *known, "--far", "1e-9"], "a false-accept rate of 1e-09 was asked for"),
+        ([a, b, *known, "--far", "2"], "not a number between 0 and 1"),
+        (["--fit", calibrated.parent / "crops", *known], "--fit takes the crops after it and -o FILE"),
+        (["--fit", calibrated.parent / "crops", *known, "-o", "x.txt"], "does not end in .json"),
+        (
+            ["--fit", calibrated.parent / "crops", *known, "-o", tmp_path / "o.json", "--protocol", "x"],
+            "protocol is 'x'",
+        ),
+        (["--fit", calibrated.parent / "crops", *known, "-o", tmp_path / "o.json", "--hold-out", "4"], "at least 10"),
+    ):
+        code, _, err = run("verify", *arguments)
+        assert code == 2, arguments
+        assert re.search(said, err), (arguments, err)
+        assert "Traceback" not in err
+
+
+def test_search_shows_probabilities_where_there_is_a_calibration(
+    run: Run, calibrated: Path, model: Path, tmp_path: Path
+) -> None:
+    crops = calibrated.parent / "crops"
+    query = pictures(crops)[0]
+    code, out, _ = run("search", query, crops, "--model", calibrated, "-k", 3, "--html", tmp_path / "s.html")
+    assert code == 0
+    assert "distance    same" in out
+    assert " %" in out
+    code, out, _ = run("search", query, crops, "--model", calibrated, "-k", 3, "--json")
+    found = json.loads(out)["answers"][0]["matches"]
+    assert all(0 <= m["probability"] <= 1 for m in found)
+    code, out, _ = run("search", query, crops, "--model", calibrated.parent / "mine.onnx", "--views", "mirror")
+    assert code == 0
+    assert "same" not in out.splitlines()[1]
+    code, _, err = run(
+        "search", query, crops, "--views", "mirror", "--model", calibrated, "--calibration",
+        calibrated.with_suffix(".calibration.json"),
+    )  # fmt: skip
+    assert code == 2
+    assert "the calibration was fitted for model" in err

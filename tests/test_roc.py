@@ -238,7 +238,7 @@ def test_intervals_equal_a_slow_bootstrap(monkeypatch: pytest.MonkeyPatch) -> No
         whose = {slow.person(c, f"query {i}"): everyone.query[i] for i, c in enumerate(case[1])}
         whose |= {slow.person(c, f"row {j}"): everyone.gallery[j] for j, c in enumerate(case[2])}
         table = []
-        for times in bootstrap.draws(everyone):
+        for times in bootstrap.draws(everyone.people, everyone.distractors):
             drawn = weighted(found, {name: int(times[code]) for name, code in whose.items()})
             if len({p.same for p in drawn}) == 2:
                 steps = slow.curve(drawn)

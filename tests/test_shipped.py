@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from reid import checkpoint
+from reid import checkpoint, images
 from reid.data import read
 from reid.embed import DEFAULT_MODEL, Embedder, find_model, models
 from reid.evaluation import evaluate, query_and_gallery
+from reid.reid import ReId
 from reid.street import draw_street
 from reid.validation import normalise
 
@@ -36,6 +37,23 @@ def test_the_default_model_knows_people_even_when_they_are_drawn(tmp_path: Path)
     query, gallery = (embedder(part) for part in query_and_gallery(crops))
     chance = 1 / 12
     assert evaluate(query, gallery, "cross-camera").metrics["rank-1"] > 4 * chance
+
+
+@pytest.mark.parametrize("name", models())
+def test_every_model_carries_a_calibration_that_says_what_it_was_fitted_on(name: str) -> None:
+    verifier = ReId(name, threads=1).verifier  # refuses one of other weights; `scripts/calibrate DATA NAME` fits it
+    assert "none of them in training" in str(verifier)
+    assert verifier.people >= 100
+    assert verifier.doubt is not None
+    assert verifier.at(1e-2).distance > verifier.at(1e-3).distance
+
+
+def test_predict_tells_drawn_people_apart(tmp_path: Path) -> None:
+    crops = [crop for crop in draw_street(tmp_path, people=8) if crop.pid]
+    pictures, pids = [images.read(crop.path) for crop in crops], np.array([crop.pid for crop in crops])
+    i, j = np.triu_indices(len(crops), 1)
+    p = ReId().predict([pictures[k] for k in i], [pictures[k] for k in j])
+    assert p[pids[i] == pids[j]].mean() > p[pids[i] != pids[j]].mean() + 0.2
 
 
 @pytest.mark.parametrize("name", models())

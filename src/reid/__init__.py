@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from reid.identify import Identifier
     from reid.matcher import search
     from reid.recipes import TrainConfig
+    from reid.reid import ReId
     from reid.training import train
-    from reid.types import Crop, Embeddings, Match, Ranking, Report
+    from reid.types import Crop, Embeddings, Match, Ranking, Report, Verdict
+    from reid.verify import Verifier
 
 _HOME = {
     "Crop": "types",
@@ -27,9 +29,12 @@ _HOME = {
     "Identifier": "identify",
     "Match": "types",
     "Ranking": "types",
+    "ReId": "reid",
     "ReidError": "errors",
     "Report": "types",
     "TrainConfig": "recipes",
+    "Verdict": "types",
+    "Verifier": "verify",
     "evaluate": "evaluation",
     "export_onnx": "export",
     "read": "data",
@@ -45,9 +50,12 @@ __all__ = [
     "Identifier",
     "Match",
     "Ranking",
+    "ReId",
     "ReidError",
     "Report",
     "TrainConfig",
+    "Verdict",
+    "Verifier",
     "evaluate",
     "export_onnx",
     "read",

@@ -86,7 +86,7 @@ class Embedder:
         data = read_model(path)
         self.name, self.batch, self.cache = path.stem, batch, cache
         self.threads = threads or os.cpu_count() or 1
-        self._open = functools.cache(partial(_open_session, data, path))
+        self._open = functools.cache(partial(open_session, data, path))
         stated = self._open(1).get_modelmeta().custom_metadata_map.get(METADATA)
         self.card: dict[str, Any] = json.loads(stated) if stated else {}
         if preprocess is None and "preprocess" not in self.card:
@@ -229,7 +229,9 @@ _NOT_YET = np.empty(0, np.float32)
 def models() -> list[str]:
     """Names of the models that come with reid."""
     shipped = resources.files("reid") / "weights"
-    return sorted(Path(file.name).stem for file in shipped.iterdir() if file.name.endswith(".onnx"))
+    return sorted(
+        Path(file.name).stem for file in shipped.iterdir() if file.name.endswith(".onnx") and file.name.count(".") == 1
+    )
 
 
 def find_model(model: str | os.PathLike[str]) -> Path:
@@ -242,6 +244,11 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     raise ModelError(f"{os.fspath(model)} is neither a file nor a model that comes with reid ({', '.join(models())})")
 
 
+def pair_head(model: str | os.PathLike[str]) -> Path:
+    """Where a model file's head for pairs lies, if it has one: `mine.pairs.onnx` beside `mine.onnx`."""
+    return Path(model).with_suffix(".pairs.onnx")
+
+
 def read_model(path: Path) -> bytes:
     """A model file's content, refused where it is too large."""
     if path.stat().st_size > LARGEST_MODEL:
@@ -249,7 +256,8 @@ def read_model(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _open_session(data: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_session(data: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """A model file's content, ready to run on so many threads."""
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from reid import checkpoint
 from reid.disk import replacing
-from reid.embed import METADATA, Embedder
+from reid.embed import METADATA, Embedder, pair_head
 from reid.errors import ModelError
 from reid.images import Preprocess
 
@@ -39,10 +39,24 @@ class WithPreprocessing(nn.Module):
         return nn.functional.normalize(embedding) if self.unit else embedding
 
 
+class PairHead(nn.Module):
+    """Two (N, D) embeddings to the (N,) logits of a network's head for pairs."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        logits: Tensor = self.net.pair(first, second)  # type: ignore[operator]
+        return logits
+
+
 def export_onnx(
     weights: str | os.PathLike[str], target: str | os.PathLike[str], card: dict[str, Any] | None = None
 ) -> None:
     """Write the network of a weights file as ONNX, and check it before it gets its name.
+
+    A head that judges pairs is written beside it, as `mine.pairs.onnx` beside `mine.onnx`; `reid.ReId` can use it.
 
     Args:
         weights: what `reid train` wrote.
@@ -57,28 +71,40 @@ def export_onnx(
     module = WithPreprocessing(net, stored, header.get("unit", True)).eval()
     inside = Preprocess(stored.height, stored.width, inside=True)
     example = torch.zeros(2, stored.height, stored.width, 3, dtype=torch.uint8)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of a torchvision that is not needed
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module,
-            (example,),
-            dynamo=True,
-            verbose=False,
-            input_names=["images"],
-            output_names=["embeddings"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-        )
-    assert program is not None
-    model = program.model_proto
-    for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info):
-        del part.metadata_props[:]  # where on this machine each line of code lies
+    model = _traced(module, (example,), ["images"], "embeddings")
     facts = {k: v for k, v in header.items() if k != "preprocess"}
     about = {"preprocess": {"height": inside.height, "width": inside.width, "inside": True}, **facts, **(card or {})}
     onnx.helper.set_model_props(model, {METADATA: json.dumps(about)})
     with replacing(target) as partial:
         onnx.save(model, partial)
         _check(partial, module, inside)
+    if hasattr(net, "pair"):
+        with torch.no_grad():
+            sides = tuple(torch.zeros_like(module(example)) for _ in range(2))
+        head = _traced(PairHead(net).eval(), sides, ["first", "second"], "logits")
+        with replacing(pair_head(target)) as partial:
+            onnx.save(head, partial)
+
+
+def _traced(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str) -> onnx.ModelProto:
+    """A module as ONNX for any batch size, without a word of the source code."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of a torchvision that is not needed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            inputs,
+            dynamo=True,
+            verbose=False,
+            input_names=names,
+            output_names=[output],
+            dynamic_shapes=({0: torch.export.Dim("batch")},) * len(inputs),
+        )
+    assert program is not None
+    model = program.model_proto
+    for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info):
+        del part.metadata_props[:]  # where on this machine each line of code lies
+    return model
 
 
 def _check(path: Path, module: nn.Module, preprocess: Preprocess) -> None:

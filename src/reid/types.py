@@ -258,6 +258,39 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether two crops show one person.
+
+    Attributes:
+        same: None where the crops are too poor to tell, whatever their distance.
+        probability: that they do, in [0, 1]; poor crops draw it towards the prior.
+        distance: between their embeddings, at least 0.
+        threshold: the largest distance that counts as same; below 0 where none does, infinite where all do.
+        evidence: the share of the distance's evidence that the crops' quality leaves, in [0, 1].
+        reasons: what takes most of it, such as "first: blur".
+    """
+
+    same: bool | None
+    probability: float
+    distance: float
+    threshold: float
+    evidence: float = 1.0
+    reasons: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1 or not 0 <= self.evidence <= 1:
+            raise ShapeError(
+                f"a verdict's probability is {self.probability} and its evidence {self.evidence}; both must lie "
+                "in [0, 1]"
+            )
+        if not self.distance >= 0 or math.isnan(self.threshold):
+            raise ShapeError(
+                f"a verdict's distance is {self.distance} and its threshold {self.threshold}; both must be numbers, "
+                "the distance at least 0"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What an evaluation found.
 

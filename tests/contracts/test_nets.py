@@ -13,8 +13,10 @@ from torch import nn
 
 from reid import checkpoint
 from reid.embed import Embedder
+from reid.errors import ModelError
 from reid.export import export_onnx
 from reid.nets import NETS, Features
+from reid.reid import ReId
 
 SIZE = (64, 32)
 
@@ -87,6 +89,14 @@ def test_weights_to_file_to_onnx_and_back(name: str, tmp_path: Path) -> None:
         wanted = again((torch.from_numpy(pixels).float() - 120).permute(0, 3, 1, 2)).embedding
         wanted = nn.functional.normalize(wanted) if unit else wanted
     np.testing.assert_allclose(embedder.vectors(pixels), wanted, atol=2e-5 * scale(wanted))
+    if hasattr(again, "pair"):
+        judge, crops = ReId(tmp_path / "w.onnx", head=True), list(pixels)
+        found = judge.predict(crops, crops[::-1])
+        np.testing.assert_array_equal(found, judge.predict(crops[::-1], crops))
+        with torch.no_grad():
+            np.testing.assert_allclose(found, torch.sigmoid(again.pair(wanted, wanted.flip(0))), atol=1e-4)
+        with pytest.raises(ModelError, match="knows no thresholds"):
+            judge.verify([])
 
 
 def without_weights(path: Path) -> bytes:

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 
 from reid import __version__
-from reid.cli import cluster, demo, embed, evaluate, export, identify, prior, search, show, train
+from reid.cli import cluster, demo, embed, evaluate, export, identify, prior, search, show, train, verify
 from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 
 VERBS = {
     "show": show,
     "embed": embed,
     "search": search,
+    "verify": verify,
     "identify": identify,
     "cluster": cluster,
     "evaluate": evaluate,

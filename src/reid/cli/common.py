@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from reid.types import Embeddings, Report
 
 
+FEW = 10  # things that are done before one could look at a bar
+
+
 def model_options(verb: argparse.ArgumentParser) -> None:
     """--model and --views."""
     verb.add_argument("--model", help="an ONNX file, or the name of a model that comes with reid")
@@ -60,19 +63,32 @@ class Model:
 def progress(
     what: str, args: argparse.Namespace, total: int | None = None, unit: str = " crops"
 ) -> Iterator[Callable[..., None]]:
-    """A bar with rate and time left on standard error, where that is a terminal.
+    """A bar with rate and time left on standard error, where that is a terminal and there is something to wait for.
 
     Gives a function that takes how many more are done and, where it was not known before, how many there are in all.
     """
-    from tqdm import tqdm
+    if args.quiet or not sys.stderr.isatty() or (total is not None and total < FEW):
+        yield lambda done, total=None: None
+        return
+    from tqdm import tqdm  # slow to import
 
-    with tqdm(total=total, desc=what, unit=unit, disable=True if args.quiet else None, leave=False) as bar:
+    with tqdm(total=total, desc=what, unit=unit, leave=False) as bar:
 
         def step(done: int, total: int | None = None) -> None:
             bar.total = total or bar.total
             bar.update(done)
 
         yield step
+
+
+def percent(p: float) -> str:
+    """A probability with more digits near 0 and 1, and never quite either.
+
+    >>> percent(0.5), percent(0.9999999), percent(0.0004)
+    ('50.0 %', '99.99 %', '0.04 %')
+    """
+    digits = 1 if 0.01 <= p <= 0.99 else 2
+    return f"{min(max(100 * p, 0.01), 99.99):.{digits}f} %"
 
 
 def name_skipped(skipped: Sequence[Skipped]) -> None:

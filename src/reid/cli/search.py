@@ -8,12 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, model_options, name_skipped, page, progress
+from reid.cli.common import Model, model_options, name_skipped, page, percent, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
     from reid.types import Crop, Match
+    from reid.verify import Verifier
 
 ABOUT = "find where else a person was seen"
 EXAMPLE = "reid search photo.jpg crops/\n  reid search photo.jpg crops.npz -k 20 --html sheet.html"
@@ -28,6 +29,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--after", type=float, metavar="SECONDS", help="only crops taken at this time or later")
     verb.add_argument("--before", type=float, metavar="SECONDS", help="only crops taken at this time or earlier")
     verb.add_argument("--html", type=page, metavar="FILE", help="also write a page with the pictures")
+    verb.add_argument("--calibration", metavar="FILE", help="for probabilities; default: the one beside the model")
     verb.add_argument("--no-cache", action="store_true", help="neither use nor keep embeddings in the cache folder")
     model_options(verb)
 
@@ -50,6 +52,9 @@ def run(args: argparse.Namespace) -> None:
     ranking = matcher.search(query, gallery, args.k, only)
     seconds = (model.opened.seconds if model.opened else {}) | {"search": time.perf_counter() - started}
     answers = list(ranking.matches(gallery.crops))
+    verifier = _verifier(args, gallery.model)
+    if verifier:
+        answers = [verifier.filled(q.camera, found) for q, found in zip(query.crops, answers, strict=True)]
     filters = {
         "other_cameras": args.other_cameras,
         "cameras": args.camera,
@@ -62,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
         ("Answers per query", str(args.k)),
     ]
     facts += [("Only", "; ".join(said))] if (said := _said(args)) else []
+    facts += [("Probability", f"of each pair alone, as likely as not beforehand; {verifier}")] if verifier else []
     answer(query.crops, answers, facts, seconds, args.html, args.json, filters)
 
 
@@ -71,6 +77,20 @@ def _said(args: argparse.Namespace) -> list[str]:
     said += [f"camera {' or '.join(args.camera)}"] if args.camera else []
     said += [f"from {args.after:g} s"] if args.after is not None else []
     return said + ([f"until {args.before:g} s"] if args.before is not None else [])
+
+
+def _verifier(args: argparse.Namespace, fingerprint: str) -> Verifier | None:
+    """The calibration that was named, or the one beside the model where it is for these embeddings."""
+    from reid.embed import DEFAULT_MODEL, find_model
+    from reid.verify import Verifier, beside
+
+    if args.calibration:
+        named = Verifier.load(args.calibration)
+        named.check(fingerprint)
+        return named
+    path = beside(find_model(args.model or DEFAULT_MODEL))
+    verifier = Verifier.load(path) if path.is_file() else None
+    return verifier if verifier and verifier.model == fingerprint else None
 
 
 def answer(
@@ -113,13 +133,14 @@ def table(query: Crop, found: Sequence[Match]) -> Iterator[str]:
     yield query.path + "".join(f"  {k} {v}" for k, v in (("person", query.pid), ("camera", query.camera)) if v)
     if not found:
         yield "  no crop of the gallery was allowed as an answer"
-    rows = [("rank", "distance", "person", "camera", "time", "crop")]
+    rows = [("rank", "distance", "same", "person", "camera", "time", "crop")]
     for m in found:
         when = "" if m.crop.time is None else f"{m.crop.time:.1f} s"
-        rows.append((str(m.rank), f"{m.distance:.3f}", m.crop.pid or "", m.crop.camera or "", when, m.crop.path))
-    used = [i for i in range(6) if any(row[i] for row in rows[1:])]
-    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+        same = "" if m.probability is None else percent(m.probability)
+        rows.append((str(m.rank), f"{m.distance:.3f}", same, m.crop.pid or "", m.crop.camera or "", when, m.crop.path))
+    used = [i for i in range(7) if any(row[i] for row in rows[1:])]
+    widths = [max(len(row[i]) for row in rows) for i in range(7)]
     for row in rows if found else ():
-        cells = [row[i].ljust(widths[i]) if i == 5 else row[i].rjust(widths[i]) for i in used]
+        cells = [row[i].ljust(widths[i]) if i == 6 else row[i].rjust(widths[i]) for i in used]
         yield "  " + "  ".join(cells).rstrip()
     yield ""

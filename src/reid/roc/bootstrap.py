@@ -58,7 +58,7 @@ class Sample:
         right_place, near_place = place[: len(right)], place[len(right) : len(right) + len(near)]
         far = np.searchsorted(level, self._last, side="right")
         found: list[Floats] = []
-        for times in draws(self._cast):
+        for times in draws(self._cast.people, self._cast.distractors):
             of_right = right["weight"] * times[right["query"]]
             of_near = near["weight"] * times[near["query"]] * times[near["gallery"]]
             false = np.cumsum(np.bincount(near_place, of_near, len(level)).astype(float))
@@ -114,10 +114,9 @@ class _Table:
         return np.cumsum(np.maximum(self._table @ counts, 0))
 
 
-def draws(cast: Cast) -> Iterator[Rows]:
-    """(people + distractors,) how often each is drawn: everyone once, then DRAWS times at random."""
+def draws(*sizes: int) -> Iterator[Rows]:
+    """(people,) how often each is drawn: everyone once, then DRAWS times at random, each of the groups by itself."""
     rng = np.random.default_rng(0)
-    sizes = (cast.people, cast.distractors)
     yield np.ones(sum(sizes), dtype=np.int64)
     for _ in range(DRAWS):
         yield np.concatenate([np.bincount(rng.integers(0, max(1, n), n), minlength=n) for n in sizes])
