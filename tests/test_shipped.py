@@ -73,7 +73,7 @@ def test_a_model_reaches_what_it_states_on_market_validation_people(name: str) -
     embedder = Embedder(name)
     query, gallery = (embedder(part) for part in query_and_gallery(read(MARKET), people=100))
     report = evaluate(query, gallery)
-    stated = embedder.card["validation"]["market1501"]["metrics"]
+    stated = next(iter(embedder.card["validation"].values()))["metrics"]  # Market-1501 comes first
     assert stated["mAP"] >= 0.80
     assert report.metrics["mAP"] == pytest.approx(stated["mAP"], abs=0.005)
     assert report.metrics["rank-1"] == pytest.approx(stated["rank-1"], abs=0.01)
