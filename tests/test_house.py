@@ -23,7 +23,7 @@ ROOMS: list[set[str]] = [
     | {"losses", "sampler", "augment", "nets"},
     {"cluster", "identify"},
     {"checkpoint", "embed", "evaluation_charts", "evaluation_page", "feed", "graph", "runs"},
-    {"validation", "export", "job", "matcher"},
+    {"validation", "export", "job", "matcher", "plot"},
     {"training"},
     {"cli"},
     {"__main__"},

@@ -26,6 +26,10 @@ DISTANCES = (
     "model can be compared."
 )
 
+_PRIVATE = (
+    "<p>Pictures of people are personal data: keep, print and share this page only where you are allowed to.</p>\n"
+)
+
 
 def page(
     title: str,
@@ -46,22 +50,24 @@ def page(
         contents: HTML at the end of the page's head: a key, links to its parts.
         main: HTML of the page itself.
         pictures: all that it shows.
-        styles: further style sheets among the templates, after page.css.
+        styles: further style sheets among the templates, after colours.css and page.css.
         note: how to read it, at its foot.
     """
-    return Template(_template("page.html")).substitute(
+    return Template(template("page.html")).substitute(
         title=text(title),
-        style="".join(map(_template, ("page.css", *styles))),
+        style="".join(map(template, ("colours.css", "page.css", *styles))),
         summary=f'<p class="summary">{text(summary)}</p>' if summary else "",
         facts="".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in facts),
         contents=contents,
         main=main,
         note=note,
+        private=_PRIVATE if pictures.definitions else "",
         pictures="\n".join(pictures.definitions),
     )
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
+    """The text of a template."""
     return resources.files("reid").joinpath("templates", name).read_text(encoding="utf-8")
 
 

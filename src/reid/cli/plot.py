@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reid.cli.common import Model, embedded, model_options, name_skipped, progress
+from reid.errors import DataError
+
+if TYPE_CHECKING:
+    from reid.embed import Skipped
+    from reid.plot.separation import Separation
+    from reid.plot.sheet import Sheet
+
+ABOUT = "draw maps of embeddings, distances, ROC and DET, training curves, and what a network looks at"
+EXAMPLE = (
+    "reid plot curves run/ -o curves.html\n"
+    "  reid plot scores crops.npz --at 0.001 -o scores.svg\n"
+    "  reid plot roc ours.npz theirs.npz -o roc.html"
+)
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    kinds = verb.add_subparsers(dest="kind", metavar="KIND", required=True)
+    for name, (about, options, _) in KINDS.items():
+        kind = kinds.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        for option in ("--json", "--quiet"):  # as they stand before the kind
+            kind.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        options(kind)
+
+
+def run(args: argparse.Namespace) -> None:
+    said, more = KINDS[args.kind][2](args)
+    print(json.dumps({"kind": args.kind, "output": str(args.output)} | more) if args.json else said)
+    if not args.json:
+        print(f"Drew {args.output.resolve()}")
+
+
+def _output(kind: argparse.ArgumentParser, *endings: str) -> None:
+    def path(name: str) -> Path:
+        if Path(name).suffix.lower() not in endings:
+            raise argparse.ArgumentTypeError(f"{name} ends in none of {', '.join(endings)}; the ending says the format")
+        if not Path(name).parent.is_dir():
+            raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist")
+        return Path(name)
+
+    formats = f"a page or a picture, by its ending: {', '.join(endings)}"
+    kind.add_argument("-o", "--output", type=path, required=True, metavar="FILE", help=formats)
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    from reid.disk import replacing
+
+    with replacing(path) as partial:
+        partial.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+
+
+def _draw(path: Path, sheet: Sheet) -> None:
+    _write(path, sheet.svg() if path.suffix.lower() == ".svg" else sheet.html())
+
+
+def _curves_options(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument("run", nargs="+", type=Path, help="folders that `reid train` wrote, 8 at most")
+    _output(kind, ".html", ".svg")
+
+
+def _curves(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    from reid.plot import curves
+
+    runs = curves.read_runs(args.run)
+    sheet = curves.sheet(runs)
+    _draw(args.output, sheet)
+    best = {run.name: run.best() for run in runs}
+    rows = [
+        {"run": run.name, "epochs": len(run.epochs)}
+        | ({} if (at := best[run.name]) is None else {"best_epoch": int(run.epochs[at]), "mAP": run.values["mAP"][at]})
+        for run in runs
+    ]
+    return sheet.summary, {"runs": rows}
+
+
+def _pairs_options(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        "source",
+        nargs="+",
+        help="labelled crops or embeddings; several are models side by side, each a file of embeddings",
+    )
+    kind.add_argument("--gallery", metavar="SOURCE", help="the gallery, where the one source holds the queries alone")
+    kind.add_argument("--hold-out", type=int, metavar="PEOPLE", help="only the last so many people, in sorted order")
+    kind.add_argument("--protocol", default="market1501", help="market1501 (default), cuhk03, cross-camera or diagonal")
+    _output(kind, ".html", ".svg")
+    model_options(kind)
+
+
+def _scores_options(kind: argparse.ArgumentParser) -> None:
+    _pairs_options(kind)
+    kind.add_argument(
+        "--at",
+        type=float,
+        metavar="FPR",
+        help="draw the threshold that accepts this share of pairs of two people (default: both errors are equal)",
+    )
+
+
+def _pairs(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    from reid.plot import separation
+
+    if args.gallery and len(args.source) > 1:
+        raise DataError("--gallery goes with one source, the queries; of several, each holds queries and gallery")
+    names = _names(args.source)
+    parts = [_separation(args, source, name) for source, name in zip(args.source, names, strict=True)]
+    draw = {"scores": separation.scores, "roc": separation.receiver, "det": separation.tradeoff}[args.kind]
+    sheet = draw(parts)
+    _draw(args.output, sheet)
+    rows = [
+        {"source": s, "protocol": p.found.protocol} | p.found.table() for s, p in zip(args.source, parts, strict=True)
+    ]
+    return sheet.summary, {"sources": rows}
+
+
+def _separation(args: argparse.Namespace, source: str, name: str) -> Separation:
+    from reid.plot.separation import separation
+
+    model = Model(args, cached=True)
+    skipped: list[Skipped] = []
+    with progress("embedding", args) as step:
+        query, gallery = embedded(source, args.gallery, args.hold_out, model, skipped.append, step)
+    name_skipped(skipped)
+    return separation(name, query, gallery, args.protocol, getattr(args, "at", None))
+
+
+def _names(sources: list[str]) -> list[str]:
+    """Files by name without ending, or as they were given where that does not tell them apart."""
+    short = [Path(source.rstrip("/")).stem for source in sources]
+    return short if len(set(short)) == len(short) else sources
+
+
+KINDS: dict[
+    str,
+    tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], tuple[str, dict[str, Any]]]],
+] = {
+    "curves": ("training curves of run folders, side by side", _curves_options, _curves),
+    "scores": ("histograms of the distances of pairs of one person and of two", _scores_options, _pairs),
+    "roc": ("ROC curves: true against false matches", _pairs_options, _pairs),
+    "det": ("DET curves: missed against false matches", _pairs_options, _pairs),
+}
