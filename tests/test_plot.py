@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import io
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -11,12 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from reid import charts
+from reid import charts, images
 from reid.cli import main
-from reid.errors import DataError
-from reid.plot import curves, separation
+from reid.embed import Embedder
+from reid.errors import DataError, MissingExtra
+from reid.plot import curves, layout, maps, separation
+from reid.plot.colours import distinct
 from reid.plot.sheet import Sheet, picture
+from reid.street import draw_street
 from reid.types import Crop, Embeddings
 from tests.test_report import Page
 
@@ -262,3 +268,150 @@ def test_a_picture_of_its_own_has_classes_for_colours() -> None:
     assert [kind for kind in kinds if "line" in kind] == ["line dashed line-3"]
     assert root.get("aria-label") == "T < U"
     assert ET.fromstring(picture(10, 10, "x", "")).get("viewBox") == "0 0 10 10"
+
+
+@pytest.fixture
+def walkers(tmp_path: Path, embedder: Embedder) -> Embeddings:
+    """Five people of the drawn street, as the tiny model sees them."""
+    return embedder(draw_street(tmp_path / "street", people=5))
+
+
+@pytest.mark.parametrize("method", ["tsne", "pca"])
+def test_a_layout_keeps_people_together_and_the_seed_decides(method: str) -> None:
+    rng = np.random.default_rng(3)
+    who = np.repeat(np.arange(6), 10)
+    vectors = (10 * rng.normal(size=(6, 16))[who] + rng.normal(scale=0.1, size=(60, 16))).astype(np.float32)
+    points = layout.lay_out(vectors, method, seed=1)
+    assert points.shape == (60, 2)
+    assert points.min() >= 0
+    assert points[:, 0].max() == 1
+    between = np.linalg.norm(points[:, None] - points, axis=2)
+    np.fill_diagonal(between, np.inf)
+    assert (who[between.argmin(axis=1)] == who).all()
+    np.testing.assert_array_equal(points, layout.lay_out(vectors, method, seed=1))
+
+
+def test_pca_is_to_scale_and_does_not_mirror() -> None:
+    vectors = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32) * [3, 1]
+    points = layout.lay_out(vectors.astype(np.float32), "pca")
+    ratio = np.linalg.norm(points[0] - points[1:], axis=1) / np.linalg.norm(vectors[0] - vectors[1:], axis=1)
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+    line = np.arange(10.0, dtype=np.float32)[:, None]
+    assert layout.lay_out(line, "pca")[:, 1].tolist() == [layout.FEWEST_HIGH / 2] * 10
+
+
+def test_mistakes_about_maps(people: Embeddings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for message, change in {
+        "method is 'sne'; it can be tsne, umap, pca": {"method": "sne"},
+        "108 neighbours were asked for, of 108 crops; ask for 2 to 107": {"near": 108},
+        "at most 2 crops were asked for": {"most": 2},
+    }.items():
+        with pytest.raises(DataError, match=message):
+            maps.make_map(people, **change)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="at least 5 crops; 4 were given"):
+        maps.make_map(people[:4])
+    same = Embeddings(np.ones((9, 4), np.float32), people.crops[:9], "m")
+    for method in ("tsne", "pca"):
+        with pytest.raises(DataError, match="nothing to map"):
+            maps.make_map(same, method)
+    with pytest.raises(DataError, match="colour is 'pid'"):
+        maps.svg(maps.make_map(people, "pca"), "", "pid")
+    real = builtins.__import__
+    monkeypatch.setattr(
+        builtins,
+        "__import__",
+        lambda name, *more, **named: (
+            (_ for _ in ()).throw(ImportError(name))
+            if name.startswith(("umap", "sklearn"))
+            else real(name, *more, **named)
+        ),
+    )
+    with pytest.raises(MissingExtra, match=r"reid\[plot\]"):
+        maps.make_map(people)
+    with pytest.raises(MissingExtra, match=r"reid\[umap\]"):
+        maps.make_map(people, "umap")
+
+
+def test_umap_where_it_is_installed(people: Embeddings) -> None:
+    pytest.importorskip("umap")
+    points = layout.lay_out(people.vectors, "umap", seed=2)
+    np.testing.assert_array_equal(points, layout.lay_out(people.vectors, "umap", seed=2))
+
+
+def test_of_many_crops_whole_people_are_shown(people: Embeddings) -> None:
+    shown = maps.make_map(people, "pca", most=30, seed=1)
+    assert len(shown.embeddings) == 30
+    counts = np.unique([c.pid or "" for c in shown.embeddings.crops], return_counts=True)[1]
+    assert sorted(counts) == [3, 9, 9, 9]
+    assert shown.summary.startswith("30 crops of 108, 4 people. ")
+
+
+def test_the_share_of_right_neighbours_is_that_of_a_loop(people: Embeddings) -> None:
+    shown = maps.make_map(people, "pca")
+    right = 0
+    for i, vector in enumerate(people.vectors):
+        distances = np.linalg.norm(people.vectors - vector, axis=1)
+        distances[i] = np.inf
+        right += people.crops[i].pid == people.crops[int(distances.argmin())].pid
+    assert f"{100 * right / len(people):.1f} % of the time in the embedding" in shown.summary
+    nobody = Embeddings(people.vectors, tuple(Crop(c.path) for c in people.crops), "m")
+    assert maps.make_map(nobody, "pca").summary == "108 crops."
+
+
+def test_a_map_has_a_dot_and_a_picture_for_each_crop(walkers: Embeddings) -> None:
+    shown = maps.make_map(walkers)
+    page = standalone(maps.html(shown, "A < B"))
+    dots = [a for a in page.all("i") if "left:" in (a.get("style") or "")]
+    assert len(dots) == len(page.all("span", kind="look")) == len(walkers)
+    assert len(page.all("image")) == len(walkers)
+    assert len(page.all("div", kind="who")) == 5
+    assert {a["id"] for a in page.all("input")} == {"by-person", "by-camera", "looks"}
+    assert "t-SNE (van der Maaten and Hinton 2008), seed 0" in page.text
+    svg = maps.svg(shown, "A < B", "camera")
+    root = well_formed(svg)
+    titles = [t.text for t in root.findall(".//{*}circle/{*}title")]
+    assert titles == [f"person {c.pid}, camera {c.camera}, {c.name}" for c in walkers.crops]
+    assert {"c1", "c2", "c3"} <= set(root.itertext())
+    assert svg == maps.svg(maps.make_map(walkers), "A < B", "camera")
+
+
+def test_pictures_in_a_map_do_not_lie_on_each_other(walkers: Embeddings) -> None:
+    points = maps.make_map(walkers).points
+    kept = points[maps._apart(points, 0.05, 0.1)]
+    apart = np.abs(kept[:, None] - kept)
+    np.fill_diagonal(apart[..., 0], 1)
+    assert ((apart[..., 0] >= 0.05) | (apart[..., 1] >= 0.1)).all()
+    with Image.open(io.BytesIO(maps.png(maps.make_map(walkers), "Title", wide=960))) as image:
+        assert (image.format, image.width) == ("PNG", 960)
+
+
+def test_a_map_without_people_cameras_or_pictures() -> None:
+    rng = np.random.default_rng(0)
+    rows = tuple(Crop(f"{EVIL}{i}.jpg", role="distractor" if i % 2 else "person") for i in range(9))
+    shown = maps.make_map(Embeddings(rng.normal(size=(9, 4)).astype(np.float32), rows, "m"), "pca")
+    page = standalone(maps.html(shown, EVIL))
+    assert [a["id"] for a in page.all("input")] == ["looks"]
+    assert not page.all("b")
+    assert "Pictures of people" not in page.text  # there are none
+    well_formed(maps.svg(shown, EVIL, "camera"))
+    assert maps.png(shown, EVIL, wide=480)
+
+
+def test_maps_from_the_command_line(walkers: Embeddings, tmp_path: Path, plot: Plot, model: Path) -> None:
+    walkers.save(tmp_path / "e.npz")
+    code, out, _ = plot("map", tmp_path / "e.npz", "--method", "pca", "-o", tmp_path / "m.png", "--json")
+    assert code == 0
+    assert len(json.loads(out)["crops"]) == len(walkers)
+    assert images.read(tmp_path / "m.png").shape[1] == 2400
+    some = [crop.path for crop in walkers.crops[:6]]
+    code, out, _ = plot("map", *some, "--model", model, "--near", 3, "-o", tmp_path / "m.html", "--title", "Mine")
+    assert (code, out.split("\n")[0]) == (0, "6 crops.")
+    assert "<h1>Mine</h1>" in (tmp_path / "m.html").read_text()
+    code, _, error = plot("map", tmp_path / "e.npz", "--method", "x", "-o", tmp_path / "m.svg")
+    assert (code, error) == (2, "reid plot: method is 'x'; it can be tsne, umap, pca\n")
+
+
+def test_colours_differ_from_their_neighbours() -> None:
+    found = [np.array([int(distinct(i)[j : j + 2], 16) for j in (1, 3, 5)]) for i in range(60)]
+    assert len({tuple(colour) for colour in found}) == 60
+    assert min(np.abs(a - b).max() for i, a in enumerate(found) for b in found[i + 1 : i + 12]) > 20

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from reid.embed import Skipped
     from reid.plot.separation import Separation
     from reid.plot.sheet import Sheet
+    from reid.types import Embeddings
 
 ABOUT = "draw maps of embeddings, distances, ROC and DET, training curves, and what a network looks at"
 EXAMPLE = (
-    "reid plot curves run/ -o curves.html\n"
+    "reid plot map crops/ -o map.html\n"
+    "  reid plot map crops.npz --method umap --colour camera -o map.png\n"
+    "  reid plot curves run/ -o curves.html\n"
     "  reid plot scores crops.npz --at 0.001 -o scores.svg\n"
     "  reid plot roc ours.npz theirs.npz -o roc.html"
 )
@@ -137,10 +140,52 @@ def _names(sources: list[str]) -> list[str]:
     return short if len(set(short)) == len(short) else sources
 
 
+def _map_options(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument("source", nargs="+", help="pictures, a folder, a list, a CSV or embeddings")
+    kind.add_argument("--method", default="tsne", help="tsne (default), umap, or pca, which needs no further package")
+    kind.add_argument(
+        "--near", type=int, metavar="N", help="neighbours that count: perplexity of t-SNE (30), neighbours of UMAP (15)"
+    )
+    kind.add_argument("--colour", default="person", help="what colours tell apart: person (default) or camera")
+    kind.add_argument("--most", type=int, default=2000, metavar="N", help="crops shown at most (default: 2000)")
+    kind.add_argument("--seed", type=int, default=0, help="another number, another map (default: 0)")
+    kind.add_argument("--title", help="the heading")
+    _output(kind, ".html", ".svg", ".png")
+    model_options(kind)
+
+
+def _map(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    from reid.plot import maps
+
+    made = _gathered(args)
+    shown = maps.make_map(made, args.method, args.near, args.seed, args.most)
+    heading = args.title or "Who looks like whom?"
+    suffix = args.output.suffix.lower()
+    draw: Callable[[maps.Map, str, str], str | bytes]
+    draw = maps.svg if suffix == ".svg" else maps.png if suffix == ".png" else maps.html
+    _write(args.output, draw(shown, heading, args.colour))
+    rows = zip(shown.embeddings.crops, shown.points.tolist(), strict=True)
+    return shown.summary, {"note": shown.note, "crops": [{"path": c.path, "x": x, "y": y} for c, (x, y) in rows]}
+
+
+def _gathered(args: argparse.Namespace) -> Embeddings:
+    from reid import matcher
+
+    model = Model(args, cached=True)
+    skipped: list[Skipped] = []
+    with progress("embedding", args) as step:
+        made = matcher.gather(args.source if len(args.source) > 1 else args.source[0], model, skipped.append, step)
+    name_skipped(skipped)
+    if not len(made):
+        raise DataError("none of the pictures could be read; the reasons are above")
+    return made
+
+
 KINDS: dict[
     str,
     tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], tuple[str, dict[str, Any]]]],
 ] = {
+    "map": ("a map of embeddings, near where crops look alike, with the pictures", _map_options, _map),
     "curves": ("training curves of run folders, side by side", _curves_options, _curves),
     "scores": ("histograms of the distances of pairs of one person and of two", _scores_options, _pairs),
     "roc": ("ROC curves: true against false matches", _pairs_options, _pairs),
