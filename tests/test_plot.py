@@ -18,8 +18,8 @@ from PIL import Image
 from reid import charts, images
 from reid.cli import main
 from reid.embed import Embedder
-from reid.errors import DataError, MissingExtra
-from reid.plot import curves, layout, maps, separation
+from reid.errors import DataError, MissingExtra, ModelError, ShapeError
+from reid.plot import curves, heat, layout, maps, separation
 from reid.plot.colours import distinct
 from reid.plot.sheet import Sheet, picture
 from reid.street import draw_street
@@ -415,3 +415,104 @@ def test_colours_differ_from_their_neighbours() -> None:
     found = [np.array([int(distinct(i)[j : j + 2], 16) for j in (1, 3, 5)]) for i in range(60)]
     assert len({tuple(colour) for colour in found}) == 60
     assert min(np.abs(a - b).max() for i, a in enumerate(found) for b in found[i + 1 : i + 12]) > 20
+
+
+def test_what_is_hidden_is_hot_where_it_counts() -> None:
+    """An embedding that looks at one corner moves only when that corner is hidden."""
+
+    def corner(pictures: Any) -> np.ndarray:
+        return np.array([[p[:32, :16].mean()] for p in pictures], dtype=np.float32)
+
+    picture = np.random.default_rng(0).integers(0, 255, (128, 64, 3), dtype=np.uint8)
+    picture[:32, :16] //= 8
+    found = heat.occlusion(corner, picture)
+    assert found.shape == (heat.ROWS, heat.COLUMNS)
+    assert (found.min(), found.max()) == (0, 1)
+    assert found[: heat.ROWS // 4, : heat.COLUMNS // 4].min() > 0.3
+    assert not found[heat.ROWS // 2 :].any()
+    assert not found[:, heat.COLUMNS // 2 + 1 :].any()
+    tiny = heat.occlusion(lambda pictures: np.zeros((len(pictures), 2), np.float32), picture[:1, :1])
+    assert not tiny.any()
+
+
+def test_heat_is_bright_where_it_is_high() -> None:
+    grey = np.full((120, 60, 3), 100, dtype=np.uint8)
+    warm = heat.overlay(grey, heat.level(np.array([[0.0, 5.0], [0.0, 5.0]])))
+    assert warm.shape == grey.shape
+    assert warm[:, -1].mean() > warm[:, 0].mean() + 80
+
+
+def test_a_sheet_of_heat_shows_each_picture_twice(walkers: Embeddings) -> None:
+    crops = [Crop(f"a/{EVIL}.jpg"), *walkers.crops[:2]]
+    pictures = [images.read(walkers.crops[i].path) for i in range(3)]
+    heats = [np.eye(4)] * 3
+    page = standalone(heat.html(crops, pictures, heats, "occlusion", [("Model", EVIL)]))
+    assert len(page.all("image")) == 6
+    assert not page.all("b")
+    assert "Zeiler and Fergus 2014" in page.text
+    with Image.open(io.BytesIO(heat.png(crops, pictures, heats, "activation"))) as image:
+        assert image.format == "PNG"
+    with pytest.raises(ShapeError, match="3 crops, 2 pictures and 3 maps"):
+        heat.html(crops, pictures[:2], heats, "occlusion")
+
+
+def test_activations_are_those_of_the_last_feature_map(tmp_path: Path) -> None:
+    import torch
+
+    from reid import checkpoint
+    from reid.nets import build
+    from reid.plot.attention import Activations, last_map
+    from reid.validation import DEVIATION, MEAN
+
+    net = build("osnet", width=0.25).eval()
+    header = {"net": "osnet", "net_options": {"width": 0.25}}
+    header |= {"preprocess": {"height": 64, "width": 32, "mean": MEAN, "deviation": DEVIATION}}
+    checkpoint.save(tmp_path / "net.safetensors", net.state_dict(), header)
+    batch = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        plain = net.conv5(net.conv4(net.conv3(net.conv2(net.maxpool(net.conv1(batch))))))
+    torch.testing.assert_close(last_map(net, batch), plain)
+    picture = np.random.default_rng(1).integers(0, 255, (64, 32, 3), dtype=np.uint8)
+    ready = torch.from_numpy((picture.astype(np.float32) - MEAN) / np.array(DEVIATION)).permute(2, 0, 1)[None].float()
+    (found,) = Activations(tmp_path / "net.safetensors")([picture])
+    np.testing.assert_allclose(found, heat.level(last_map(net, ready)[0].square().sum(0).numpy()), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["osnet", "resnet50", "pcb", "lunet", "mobilenetv2", "densenet121", "compact"])
+def test_every_network_has_a_last_map_that_is_no_row_of_parts(name: str) -> None:
+    import torch
+
+    from reid.nets import build
+    from reid.plot.attention import last_map
+
+    found = last_map(build(name).eval(), torch.randn(1, 3, 128, 64))
+    assert min(found.shape[2:]) > 1
+    assert found.shape[1] >= 64
+
+
+def test_a_network_of_patches_is_refused() -> None:
+    import torch
+    from torch import nn
+
+    from reid.plot.attention import last_map
+
+    patches = nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Flatten(2), nn.Linear(32, 4))
+    with pytest.raises(ModelError, match="--by occlusion instead"):
+        last_map(patches, torch.randn(1, 3, 64, 32))
+
+
+def test_attention_from_the_command_line(walkers: Embeddings, tmp_path: Path, plot: Plot, model: Path) -> None:
+    some = [crop.path for crop in walkers.crops[:5]]
+    (tmp_path / "broken.jpg").write_bytes(b"x")
+    arguments = ("attention", *some, tmp_path / "broken.jpg", "--model", model)
+    code, out, error = plot(*arguments, "--most", 6, "-o", tmp_path / "a.html")
+    assert (code, out.splitlines()[0]) == (0, "5 pictures, model tiny, by occlusion")
+    assert "1 picture could not be read" in error
+    standalone((tmp_path / "a.html").read_text())
+    code, out, _ = plot(*arguments, "--most", 2, "-o", tmp_path / "a.png", "--json")
+    assert json.loads(out)["crops"] == [some[0], some[3]]
+    code, _, error = plot(*arguments, "--by", "activation", "-o", tmp_path / "a.png")
+    assert code == 2
+    assert "hides its feature maps" in error
+    assert "is no number of pictures" in plot(*arguments, "--most", 0, "-o", tmp_path / "a.png")[2]
+    assert "none of the pictures could be read" in plot("attention", arguments[6], "-o", tmp_path / "a.png")[2]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ from reid.errors import DataError
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
+    from reid.images import RGB
+    from reid.plot.heat import Heat
     from reid.plot.separation import Separation
     from reid.plot.sheet import Sheet
     from reid.types import Embeddings
@@ -19,6 +21,7 @@ ABOUT = "draw maps of embeddings, distances, ROC and DET, training curves, and w
 EXAMPLE = (
     "reid plot map crops/ -o map.html\n"
     "  reid plot map crops.npz --method umap --colour camera -o map.png\n"
+    "  reid plot attention crops/ -o attention.html\n"
     "  reid plot curves run/ -o curves.html\n"
     "  reid plot scores crops.npz --at 0.001 -o scores.svg\n"
     "  reid plot roc ours.npz theirs.npz -o roc.html"
@@ -168,6 +171,77 @@ def _map(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return shown.summary, {"note": shown.note, "crops": [{"path": c.path, "x": x, "y": y} for c, (x, y) in rows]}
 
 
+def _attention_options(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument("source", nargs="+", help="pictures, a folder, a list, a CSV or embeddings")
+    kind.add_argument(
+        "--by",
+        choices=("occlusion", "activation"),
+        default="occlusion",
+        help="what moves the embedding when it is hidden (default; any model), or where the last feature map responds "
+        "(needs PyTorch and weights)",
+    )
+    kind.add_argument("--most", type=_count, default=12, metavar="N", help="pictures, evenly chosen (default: 12)")
+    _output(kind, ".html", ".png")
+    model_options(kind)
+
+
+def _count(number: str) -> int:
+    if not number.isdecimal() or not int(number):
+        raise argparse.ArgumentTypeError(f"{number} is no number of pictures; give 1 or more")
+    return int(number)
+
+
+def _attention(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    from reid import data, images
+    from reid.data.findings import many
+    from reid.embed import Skipped
+    from reid.errors import ImageError
+    from reid.plot import heat
+
+    crops = data.read(args.source if len(args.source) > 1 else args.source[0])
+    chosen = [crops[i * len(crops) // args.most] for i in range(args.most)] if len(crops) > args.most else list(crops)
+    pictures, kept, skipped = [], [], []
+    for crop in chosen:
+        try:
+            pictures.append(images.read(crop.path))
+            kept.append(crop)
+        except ImageError as error:
+            skipped.append(Skipped(crop, str(error)))
+    name_skipped(skipped)
+    if not kept:
+        raise DataError("none of the pictures could be read; the reasons are above")
+    name, heats = _heats(args, pictures)
+    if args.output.suffix.lower() == ".png":
+        _write(args.output, heat.png(kept, pictures, heats, args.by))
+    else:
+        facts = [("Model", name), ("Pictures", f"{len(kept):,} of {len(crops):,}")]
+        _write(args.output, heat.html(kept, pictures, heats, args.by, facts))
+    said = f"{many(len(kept), 'picture')}, model {name}, by {args.by}"
+    return said, {"model": name, "by": args.by, "crops": [crop.path for crop in kept]}
+
+
+def _heats(args: argparse.Namespace, pictures: Sequence[RGB]) -> tuple[str, list[Heat]]:
+    """The model's name, and a map for each picture."""
+    from reid.embed import DEFAULT_MODEL
+
+    if args.by == "activation":
+        if args.views:
+            raise DataError("--views goes with --by occlusion; activations are those of the plain picture")
+        from reid.plot.attention import Activations
+
+        looker = Activations(args.model or DEFAULT_MODEL)
+        return looker.name, looker(pictures)
+    from reid.plot import heat
+
+    model = Model(args)()
+    heats: list[Heat] = []
+    with progress("hiding parts", args, len(pictures), " pictures") as step:
+        for picture in pictures:
+            heats.append(heat.occlusion(model.arrays, picture))
+            step(1)
+    return model.name, heats
+
+
 def _gathered(args: argparse.Namespace) -> Embeddings:
     from reid import matcher
 
@@ -186,6 +260,7 @@ KINDS: dict[
     tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], tuple[str, dict[str, Any]]]],
 ] = {
     "map": ("a map of embeddings, near where crops look alike, with the pictures", _map_options, _map),
+    "attention": ("what a network looks at: pictures beside the same with heat", _attention_options, _attention),
     "curves": ("training curves of run folders, side by side", _curves_options, _curves),
     "scores": ("histograms of the distances of pairs of one person and of two", _scores_options, _pairs),
     "roc": ("ROC curves: true against false matches", _pairs_options, _pairs),
