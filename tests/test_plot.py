@@ -353,7 +353,7 @@ def test_the_share_of_right_neighbours_is_that_of_a_loop(people: Embeddings) -> 
         distances = np.linalg.norm(people.vectors - vector, axis=1)
         distances[i] = np.inf
         right += people.crops[i].pid == people.crops[int(distances.argmin())].pid
-    assert f"{100 * right / len(people):.1f} % of the time in the embedding" in shown.summary
+    assert f"{100 * right / len(people):.1f} % in the embedding" in shown.summary
     nobody = Embeddings(people.vectors, tuple(Crop(c.path) for c in people.crops), "m")
     assert maps.make_map(nobody, "pca").summary == "108 crops."
 

@@ -119,8 +119,8 @@ def png(crops: Sequence[Crop], pictures: Sequence[RGB], heats: Sequence[Heat], b
     """The same as one picture, 8 pairs in a row at most."""
     _check(crops, pictures, heats)
     gap, head, margin = 28, 84, 36
-    columns = max(1, min(8, len(crops)))
-    rows = -(-len(crops) // columns)
+    rows = max(1, -(-len(crops) // 8))
+    columns = max(1, -(-len(crops) // rows))
     width = 2 * margin + columns * (2 * WIDE + 4 + gap) - gap
     sheet = Image.new("RGB", (max(width, 640), head + rows * (HIGH + gap) - gap + margin), "#f7f7f5")
     ImageDraw.Draw(sheet).text((margin, margin * 0.7), _title(by), "#1b1b19", ImageFont.load_default(28))

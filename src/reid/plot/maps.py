@@ -19,11 +19,11 @@ from reid.pages import Pictures, text
 from reid.plot import layout
 from reid.plot.colours import distinct
 from reid.plot.layout import Points
-from reid.plot.sheet import picture, words
+from reid.plot.sheet import picture, words, wrapped
 from reid.types import Crop, Embeddings
 
 MOST, THUMBNAIL = 2000, 128
-WIDE, MARGIN, HEAD = 960, 28, 84  # of the SVG
+WIDE, MARGIN, HEAD, LETTERS = 960, 28, 64, 112  # of the SVG; HEAD and 20 a line of LETTERS lie above the map
 LOOK = (28, 56)  # width and height of pictures that lie in a map of WIDE, at most so many as do not overlap
 CAMERAS_NAMED = 24
 GREY = "#8a8a83"
@@ -72,7 +72,7 @@ class Map:
             for space in (self.embeddings.vectors, self.points.astype(np.float32))
         ]
         return (
-            f"{said}. The nearest other crop shows the same person {percent(kept[0])} of the time in the embedding, "
+            f"{said}. The nearest other crop shows the same person: {percent(kept[0])} in the embedding, "
             f"{percent(kept[1])} on the map."
         )
 
@@ -193,14 +193,17 @@ def svg(shown: Map, title: str, colour: str = "person") -> str:
     colours, of = _painted(crops, colour)
     inner = WIDE - 2 * MARGIN
     high = shown.high * (inner - 24) + 24
-    parts = [words(MARGIN, MARGIN + 18, title, "title"), words(MARGIN, MARGIN + 42, shown.summary)]
-    parts.append(f'<rect class="frame" x="{MARGIN}" y="{HEAD}" width="{inner}" height="{high:.1f}" rx="8"/>')
+    lines = wrapped(shown.summary, LETTERS)
+    head = HEAD + 20 * len(lines)
+    parts = [words(MARGIN, MARGIN + 18, title, "title")]
+    parts += [words(MARGIN, MARGIN + 42 + 20 * i, line) for i, line in enumerate(lines)]
+    parts.append(f'<rect class="frame" x="{MARGIN}" y="{head}" width="{inner}" height="{high:.1f}" rx="8"/>')
     for crop, name, (x, y) in zip(crops, of, shown.points, strict=True):
-        at = f'cx="{MARGIN + 12 + x * (inner - 24):.1f}" cy="{HEAD + 12 + y * (inner - 24):.1f}"'
+        at = f'cx="{MARGIN + 12 + x * (inner - 24):.1f}" cy="{head + 12 + y * (inner - 24):.1f}"'
         parts.append(
             f'<circle {at} r="4" fill="{colours[name]}"><title>{text(", ".join(_lines(crop)))}</title></circle>'
         )
-    bottom = HEAD + high + 26
+    bottom = head + high + 26
     names = [name for name in colours if name is not None]
     if colour == "camera" and len(names) <= CAMERAS_NAMED:
         across = float(MARGIN + 6)
@@ -230,13 +233,15 @@ def png(shown: Map, title: str, colour: str = "person", wide: int = 2400) -> byt
     """The map with pictures wherever they fit without lying on each other, framed in their colour; dots elsewhere."""
     colours, of = _painted(shown.embeddings.crops, colour)
     scale = wide / WIDE
-    margin, head = round(MARGIN * scale), round(HEAD * scale)
+    lines = wrapped(shown.summary, LETTERS)
+    margin, head = round(MARGIN * scale), round((HEAD + 20 * len(lines)) * scale)
     look = round(LOOK[0] * scale), round(LOOK[1] * scale)
     inner = wide - 2 * margin - look[0]
     sheet = Image.new("RGB", (wide, head + round(shown.high * inner) + look[1] + margin), "#f7f7f5")
     pen = ImageDraw.Draw(sheet)
     pen.text((margin, margin * 0.8), title, "#1b1b19", ImageFont.load_default(round(22 * scale)))
-    pen.text((margin, margin * 0.8 + 30 * scale), shown.summary, "#63635d", ImageFont.load_default(round(13 * scale)))
+    small = ImageFont.load_default(round(13 * scale))
+    pen.multiline_text((margin, margin * 0.8 + 32 * scale), "\n".join(lines), "#63635d", small, spacing=6 * scale)
     places = shown.points * inner + [margin + look[0] / 2, head + look[1] / 2]
     seen = _apart(shown.points, (look[0] + 2 * scale) / inner, (look[1] + 2 * scale) / inner)
     for (x, y), name in zip(places, of, strict=True):

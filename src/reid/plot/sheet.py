@@ -70,7 +70,7 @@ class Sheet(NamedTuple):
     def _head(self, width: int) -> tuple[list[str], int]:
         """Title, summary and key, and where they end."""
         parts, y = [words(MARGIN, MARGIN + 20, self.title, "title")], MARGIN + 44
-        for line in _wrapped(self.summary, (width - 2 * MARGIN) // 8):
+        for line in wrapped(self.summary, (width - 2 * MARGIN) // 8):
             parts.append(words(MARGIN, y, line))
             y += 20
         x = float(MARGIN)
@@ -134,10 +134,10 @@ def grid(head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
     )
 
 
-def _wrapped(sentence: str, most: int) -> list[str]:
+def wrapped(sentence: str, most: int) -> list[str]:
     """Lines of at most so many letters, broken between words.
 
-    >>> _wrapped("one two three", 8)
+    >>> wrapped("one two three", 8)
     ['one two', 'three']
     """
     lines: list[str] = []
