@@ -194,6 +194,7 @@ def test_scores_show_both_histograms_and_the_threshold(people: Embeddings) -> No
     assert figure.drawn.count('class="area"') == 2
     assert f">{part.at.threshold:.3g}<" in figure.drawn
     assert f"A distance up to {part.at.threshold:.4g} accepts" in figure.about
+    assert sheet.summary in figure.about
     standalone(sheet.html())
     well_formed(sheet.svg())
     assert "both errors" in separation.scores([measured(people)]).html()
@@ -305,6 +306,7 @@ def test_mistakes_about_maps(people: Embeddings, monkeypatch: pytest.MonkeyPatch
         "method is 'sne'; it can be tsne, umap, pca": {"method": "sne"},
         "108 neighbours were asked for, of 108 crops; ask for 2 to 107": {"near": 108},
         "at most 2 crops were asked for": {"most": 2},
+        "the seed is -1": {"seed": -1},
     }.items():
         with pytest.raises(DataError, match=message):
             maps.make_map(people, **change)  # type: ignore[arg-type]
@@ -314,8 +316,9 @@ def test_mistakes_about_maps(people: Embeddings, monkeypatch: pytest.MonkeyPatch
     for method in ("tsne", "pca"):
         with pytest.raises(DataError, match="nothing to map"):
             maps.make_map(same, method)
-    with pytest.raises(DataError, match="colour is 'pid'"):
-        maps.svg(maps.make_map(people, "pca"), "", "pid")
+    for draw in (maps.html, maps.svg, maps.png):
+        with pytest.raises(DataError, match="colour is 'pid'; it can be person or camera"):
+            draw(maps.make_map(people, "pca"), "", "pid")
     real = builtins.__import__
     monkeypatch.setattr(
         builtins,

@@ -26,7 +26,7 @@ MOST, THUMBNAIL = 2000, 128
 WIDE, MARGIN, HEAD, LETTERS = 960, 28, 64, 112  # of the SVG; HEAD and 20 a line of LETTERS lie above the map
 LOOK = (28, 56)  # width and height of pictures that lie in a map of WIDE, at most so many as do not overlap
 CAMERAS_NAMED = 24
-GREY = "#8a8a83"
+GREY, COLOURS = "#8a8a83", ("person", "camera")
 _STYLE = """circle { stroke: var(--page); stroke-width: .8; fill-opacity: .9; }
 .frame { fill: var(--card); stroke: var(--line); }
 """
@@ -87,6 +87,8 @@ def make_map(
     """
     if most < layout.FEWEST:
         raise DataError(f"at most {most} crops were asked for; a map needs at least {layout.FEWEST}")
+    if not 0 <= seed < 2**32:
+        raise DataError(f"the seed is {seed}; give a whole number from 0 to {2**32 - 1}")
     chosen = embeddings if len(embeddings) <= most else embeddings[_drawn(embeddings.crops, most, seed)]
     points = layout.lay_out(chosen.vectors, method, near, seed)
     how = layout.METHODS[method]
@@ -143,7 +145,8 @@ def html(shown: Map, title: str, colour: str = "person") -> str:
     cameras, and pictures put in place of dots, where these are known.
     """
     crops, pictures = shown.embeddings.crops, Pictures(THUMBNAIL)
-    people, cameras = _colours(map(_person, crops)), _colours(crop.camera for crop in crops)
+    _painted(crops, colour)  # refuses what it cannot be
+    people, cameras = (_painted(crops, name)[0] for name in COLOURS)
     look = LOOK[0] / WIDE, LOOK[1] / WIDE
     seen = _apart(shown.points, *look)
     groups: dict[str, list[str]] = {}
@@ -217,8 +220,8 @@ def svg(shown: Map, title: str, colour: str = "person") -> str:
 
 def _painted(crops: Sequence[Crop], colour: str) -> tuple[dict[str | None, str], list[str | None]]:
     """Colours by name, and the name of each crop."""
-    if colour not in ("person", "camera"):
-        raise DataError(f"colour is {colour!r}; it can be person or camera")
+    if colour not in COLOURS:
+        raise DataError(f"colour is {colour!r}; it can be {' or '.join(COLOURS)}")
     of = [_person(crop) if colour == "person" else crop.camera for crop in crops]
     return _colours(of), of
 
@@ -233,7 +236,7 @@ def png(shown: Map, title: str, colour: str = "person", wide: int = 2400) -> byt
     """The map with pictures wherever they fit without lying on each other, framed in their colour; dots elsewhere."""
     colours, of = _painted(shown.embeddings.crops, colour)
     scale = wide / WIDE
-    lines = wrapped(shown.summary, LETTERS)
+    lines = wrapped(shown.summary, LETTERS * 4 // 3)  # they are smaller here
     margin, head = round(MARGIN * scale), round((HEAD + 20 * len(lines)) * scale)
     look = round(LOOK[0] * scale), round(LOOK[1] * scale)
     inner = wide - 2 * margin - look[0]

@@ -112,6 +112,8 @@ def _sheet(title: str, parts: Sequence[Separation], figures: Sequence[charts.Fig
             title, summary, [("", "", figures)], [p.name for p in parts] if lines else (), (), "", _table(parts)
         )
     summary = f"Equal error rate {percent(one.eer, 2)}, at a distance of {one.eer_threshold:.3g}."
+    if parts[0].at:
+        summary = _cost(parts[0].at)
     facts = [
         ("Of", parts[0].name),
         ("Protocol", one.protocol),
