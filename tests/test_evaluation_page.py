@@ -370,7 +370,7 @@ def luminance(colour: str) -> float:
 def test_words_stand_out_from_what_is_behind_them(scheme: str) -> None:
     """WCAG's 4.5 : 1, at both ends of the heat map's colours too."""
     colours: dict[str, str] = {}
-    for name in ("page.css", "evaluation.css"):
+    for name in ("colours.css", "page.css", "chart.css", "evaluation.css"):
         text = (
             resources.files("reid").joinpath("templates", name).read_text(encoding="utf-8").partition("@media print")[0]
         )
@@ -379,6 +379,8 @@ def test_words_stand_out_from_what_is_behind_them(scheme: str) -> None:
             colours |= dict(
                 re.findall(r"(--[\w-]+): (#\w+)", part.partition("*, ::before")[0].partition("h3, table")[0])
             )
-    for front, back in [("ink", "hot"), ("ink", "card"), ("quiet", "page"), ("same", "page"), ("different", "page")]:
+    lines = [(f"line-{i}", "page") for i in range(1, charts.COLOURS + 1)]
+    words = [("ink", "hot"), ("ink", "card"), ("quiet", "page"), ("same", "page"), ("different", "page")]
+    for front, back in words + lines:
         dim, bright = sorted(luminance(colours[f"--{name}"]) for name in (front, back))
         assert (bright + 0.05) / (dim + 0.05) >= 4.5, (front, back)

@@ -23,7 +23,7 @@ ROOMS: list[set[str]] = [
     | {"verify", "losses", "sampler", "augment", "nets"},
     {"cluster", "identify"},
     {"checkpoint", "embed", "evaluation_charts", "evaluation_page", "feed", "graph", "runs"},
-    {"validation", "export", "job", "matcher", "reid", "calibrate"},
+    {"validation", "export", "job", "matcher", "plot", "reid", "calibrate"},
     {"training"},
     {"cli"},
     {"__main__"},

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
+COLOURS = 8  # --line-1 to --line-8, for lines side by side
 WIDTH, HEIGHT = 400, 266
 LEFT, RIGHT, TOP, BOTTOM = 50, 382, 34, 222  # where the axes run
 
@@ -93,7 +94,7 @@ def _step(rough: float) -> float:
 
 
 class Mark(NamedTuple):
-    """A named point of a line; `low` and `high` are an interval around it."""
+    """A point of a line, named unless its text is empty; `low` and `high` are an interval around it."""
 
     x: float
     y: float
@@ -109,6 +110,7 @@ class Line:
     Attributes:
         says: for each point what it shows on hover; empty where the points are not to be named.
         marks: points that are named in the chart.
+        dashed: drawn in dashes.
     """
 
     x: NDArray[np.floating]
@@ -116,6 +118,12 @@ class Line:
     colour: str = "--accent"
     says: Sequence[str] = ()
     marks: Sequence[Mark] = ()
+    dashed: bool = False
+
+
+def colour(number: int) -> str:
+    """The CSS variable of one line among several; there are COLOURS of them."""
+    return f"--line-{number % COLOURS + 1}"
 
 
 class Bars(NamedTuple):
@@ -139,7 +147,7 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, label: str, diagonal: bo
         low, high = max(x.low, y.low), min(x.high, y.high)
         parts.append(_path(_points(np.array([low, high]), np.array([low, high]), x, y), "--quiet", "dashed"))
     for line in lines:
-        parts.append(_path(_points(line.x, line.y, x, y), line.colour))
+        parts.append(_path(_points(line.x, line.y, x, y), line.colour, "line dashed" if line.dashed else "line"))
         parts += [_mark(mark, line, x, y) for mark in line.marks]
         parts.append(_hovers(line, x, y))
     return _svg(parts, label)
@@ -233,6 +241,24 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], summary: str, of: 
     )
 
 
+class Figure(NamedTuple):
+    """A chart with its heading, how to read it, and the numbers it was drawn from: names of columns, and rows."""
+
+    heading: str
+    about: str
+    drawn: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def html(self) -> str:
+        """The numbers are folded away below the chart."""
+        about = f'<p class="quiet">{_text(self.about)}</p>' if self.about else ""
+        return (
+            f"<figure><figcaption><h3>{_text(self.heading)}</h3>{about}</figcaption>\n"
+            f"{self.drawn}\n{table(self.head, self.rows, 'Numbers', self.heading)}</figure>\n"
+        )
+
+
 def _svg(parts: Sequence[str], label: str) -> str:
     body = "\n".join(part for part in parts if part)
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(label)}">\n{body}\n</svg>'
@@ -295,7 +321,7 @@ def _mark(mark: Mark, line: Line, x: Axis, y: Axis) -> str:
     rises = line.y[-1] >= line.y[0]
     below = down + 17 if rises == (anchor == "start") and down + 17 < BOTTOM else down - 9
     dot = f'<circle class="dot" cx="{_n(across)}" cy="{_n(down)}" r="4" {paint}/>'
-    return spread + dot + _words(across + gap, below, mark.text, anchor, "named")
+    return spread + dot + (_words(across + gap, below, mark.text, anchor, "named") if mark.text else "")
 
 
 def _hovers(line: Line, x: Axis, y: Axis) -> str:

@@ -41,6 +41,7 @@ EXTRAS = {
     "timm": "timm",
     "tensorboard": "tensorboard",
     "sklearn": "identify",
+    "umap": "umap",
 }
 """Packages that reid can do without, and the extra that brings each."""
 

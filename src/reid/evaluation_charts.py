@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from reid import charts
 from reid.breakdown import CameraPairs, Spread
-from reid.charts import Axis, Bars, Line, Mark, decades, linear, percent
+from reid.charts import Axis, Bars, Figure, Line, Mark, decades, linear, percent
 from reid.data.findings import many
 from reid.evaluation import PROTOCOLS, Outcomes
 from reid.metrics import Rows
 from reid.pages import text
+from reid.roc import Verification
 from reid.types import Crop, Report
 
 Floats = NDArray[np.float64]
@@ -41,6 +42,13 @@ class Roc(NamedTuple):
     eer_threshold: float | None = None
     at: Sequence[tuple[float, float, float]] = ()
     about: str = ""
+
+    @classmethod
+    def of(cls, found: Verification) -> Roc:
+        """What `reid.roc` measured; rates that so few pairs cannot show are left out."""
+        points = [(p.asked, p.tpr, p.threshold) for p in found.at if p.fpr]
+        about = f"Pairs of one person: {found.positives:,}, of two: {found.negatives:,}; each person weighs the same."
+        return cls(found.fpr, found.tpr, found.thresholds, found.eer, found.eer_threshold, points, about)
 
 
 def ranking(report: Report, outcomes: Outcomes, query: Sequence[Crop]) -> str:
@@ -70,7 +78,7 @@ def _cmc(report: Report, outcomes: Outcomes) -> str:
     drawn_crops = ", one gallery crop a person" if _single_shot(report) else ""
     ranges = "; upright lines: 95 % intervals" if report.intervals else ""
     about = f"How often a right answer is among the first answers{drawn_crops}{ranges}."
-    return _chart("Cumulative matches (CMC)", about, drawn, ["rank", "queries"], rows)
+    return Figure("Cumulative matches (CMC)", about, drawn, ["rank", "queries"], rows).html()
 
 
 def _single_shot(report: Report) -> bool:
@@ -95,7 +103,7 @@ def _precisions(outcomes: Outcomes) -> str:
     rows = [[name, f"{count:,}"] for name, count in zip(names, counts, strict=True)]
     perfect, lost = np.count_nonzero(outcomes.plain == 1), np.count_nonzero(outcomes.plain < 0.1)
     about = f"Ranked without a mistake: {perfect:,}. Average precision below 10 %: {lost:,}."
-    return _chart("Average precision", about, drawn, ["average precision", "queries"], rows)
+    return Figure("Average precision", about, drawn, ["average precision", "queries"], rows).html()
 
 
 def _evenness(outcomes: Outcomes, query: Sequence[Crop]) -> str:
@@ -121,7 +129,7 @@ def _evenness(outcomes: Outcomes, query: Sequence[Crop]) -> str:
         f"Mean average precision by person, from {percent(mean[0])} to {percent(mean[-1])}",
     )
     rows = [[name, percent(m), f"{len(people.rows[p]):,}"] for name, m, p in zip(names, mean, order, strict=True)]
-    return _chart("Evenness", about, drawn, ["person", "mean AP", "queries"], rows)
+    return Figure("Evenness", about, drawn, ["person", "mean AP", "queries"], rows).html()
 
 
 class People(NamedTuple):
@@ -140,17 +148,21 @@ def by_person(outcomes: Outcomes) -> People:
 
 def verification(roc: Roc | None, spread: Spread | None) -> str:
     """Histograms of distances, ROC, DET and what thresholds cost."""
-    parts = []
-    if spread is not None:
-        parts.append(_distances(spread, roc))
+    parts = [] if spread is None else [distances(spread, roc)]
     if roc is not None:
-        parts += [_roc(roc), _det(roc)]
+        curves = [("", roc)]
+        parts += [roc_curves(curves), *([] if (det := det_curves(curves)) is None else [det])]
     about = f'<p class="note">{text(roc.about)}</p>\n' if roc and roc.about else ""
-    drawn = f'<div class="charts">{"".join(parts)}</div>' if parts else ""
+    drawn = f'<div class="charts">{"".join(part.html() for part in parts)}</div>' if parts else ""
     return about + drawn + (_thresholds(roc) if roc else "")
 
 
-def _distances(spread: Spread, roc: Roc | None) -> str:
+def distances(spread: Spread, roc: Roc | None, at: tuple[float, str] | None = None) -> Figure:
+    """Histograms of the distances of pairs that show one person and of pairs that show two.
+
+    Args:
+        at: a threshold and what it does, as a sentence; without it, where both errors are equally frequent.
+    """
     edges = np.asarray(spread.edges, dtype=np.float64)
     shares = [counts / max(1, int(counts.sum())) for counts in (spread.same, spread.different)]
     names = [f"{a:.3g} – {b:.3g}" for a, b in pairwise(edges)]
@@ -163,49 +175,80 @@ def _distances(spread: Spread, roc: Roc | None) -> str:
         )
         for label, share, colour in zip(("one person", "two people"), shares, ("--same", "--different"), strict=True)
     ]
+    if at is None and roc and roc.eer_threshold is not None:
+        at = roc.eer_threshold, f"At {roc.eer_threshold:.3g} both errors are equally frequent."
     drawn = charts.histogram(
         edges,
         both,
         linear("distance (lower is closer)", edges[0], edges[-1], charts.tick),
         linear("share of pairs", 0, 1.08 * max(float(s.max()) for s in shares)),
         "Histograms of the distances of pairs that show one person and of pairs that show two",
-        (roc.eer_threshold, f"{roc.eer_threshold:.3g}") if roc and roc.eer_threshold is not None else None,
+        (at[0], f"{at[0]:.3g}") if at else None,
     )
     rows = [[n, percent(a, 2), percent(b, 2)] for n, a, b in zip(names, *shares, strict=True)]
     about = "The less the two overlap, the better a threshold tells them apart."
-    if roc and roc.eer_threshold is not None:
-        about += f" At {roc.eer_threshold:.3g} both errors are equally frequent."
-    return _chart("Distances", about, drawn, ["distance", "one person", "two people"], rows)
+    return Figure(
+        "Distances", f"{about} {at[1]}" if at else about, drawn, ["distance", "one person", "two people"], rows
+    )
 
 
-def _roc(roc: Roc) -> str:
-    low = _decade(roc.fpr)
-    says = [f"{_rate(f)} false matches: {_rate(t)} true ones" for f, t in zip(roc.fpr, roc.tpr, strict=True)]
-    marks = [Mark(asked, tpr, f"{100 * tpr:.1f}") for asked, tpr, _ in roc.at if asked >= low]
-    shown = roc.fpr >= low
-    floor = np.floor(10 * float(roc.tpr[shown].min()) - 0.5) / 10
+def roc_curves(curves: Sequence[tuple[str, Roc]]) -> Figure:
+    """ROC curves by name, each in a colour of its own; a single one has its points named."""
+    low = min(_decade(roc.fpr) for _, roc in curves)
+    lines = []
+    for i, (_, roc) in enumerate(curves):
+        says = [] if i else _says(curves, roc.fpr, "{} false matches", "{} true ones")
+        named = [f"{100 * tpr:.1f}" if len(curves) == 1 else "" for _, tpr, _ in roc.at]
+        marks = [Mark(asked, tpr, n) for (asked, tpr, _), n in zip(roc.at, named, strict=True) if asked >= low]
+        lines.append(Line(roc.fpr, roc.tpr, charts.colour(i), says, marks))
+    floor = np.floor(10 * min(float(roc.tpr[roc.fpr >= low].min()) for _, roc in curves) - 0.5) / 10
     drawn = charts.line_chart(
-        [Line(roc.fpr, roc.tpr, says=says, marks=marks)],
+        lines,
         decades("false matches among pairs of two people", low, 1),
         linear("true matches among pairs of one person", max(0.0, floor), 1),
-        "ROC curve",
+        "ROC curve" if len(curves) == 1 else "ROC curves",
     )
-    return _chart("ROC", "Upper left is better.", drawn, _RATES, _rates(roc))
+    return _with_rates(curves, "ROC", "Upper left is better.", drawn)
 
 
-def _det(roc: Roc) -> str:
-    missed = 1 - roc.tpr
-    x, y = decades("false matches", _decade(roc.fpr), 1), decades("missed matches", _decade(missed), 1)
-    kept = (roc.fpr > 0) & (missed > 0)
-    if not kept.any():
-        return ""  # no threshold makes both errors
-    says = [f"{_rate(f)} false, {_rate(m)} missed" for f, m in zip(roc.fpr[kept], missed[kept], strict=True)]
-    marks = [] if roc.eer is None else [Mark(roc.eer, roc.eer, f"equal error rate {percent(roc.eer)}")]
-    drawn = charts.line_chart(
-        [Line(roc.fpr[kept], missed[kept], "--accent", says, marks)], x, y, "DET curve", diagonal=True
+def det_curves(curves: Sequence[tuple[str, Roc]]) -> Figure | None:
+    """DET curves by name, as above; None where all pairs of all curves are told apart."""
+    lines, ends = list[Line](), list[tuple[float, float]]()
+    for i, (_, roc) in enumerate(curves):
+        missed = 1 - roc.tpr
+        kept = (roc.fpr > 0) & (missed > 0)
+        if not kept.any():
+            continue  # no threshold makes both errors
+        says = [] if lines else _says(curves, roc.fpr[kept], "{} false", "{} missed", missed=True)
+        named = f"equal error rate {percent(roc.eer)}" if len(curves) == 1 and roc.eer is not None else ""
+        marks = [] if roc.eer is None else [Mark(roc.eer, roc.eer, named)]
+        lines.append(Line(roc.fpr[kept], missed[kept], charts.colour(i), says, marks))
+        ends.append((_decade(roc.fpr), _decade(missed)))
+    if not lines:
+        return None
+    x, y = (
+        decades(label, min(low), 1)
+        for label, low in zip(("false matches", "missed matches"), zip(*ends, strict=True), strict=True)
     )
+    drawn = charts.line_chart(lines, x, y, "DET curve" if len(curves) == 1 else "DET curves", diagonal=True)
     about = "Lower left is better; on the dashed line both errors are equally frequent."
-    return _chart("Detection error trade-off (DET)", about, drawn, _RATES, _rates(roc))
+    return _with_rates(curves, "Detection error trade-off (DET)", about, drawn)
+
+
+def _says(curves: Sequence[tuple[str, Roc]], rates: Floats, first: str, then: str, missed: bool = False) -> list[str]:
+    """For each false-positive rate, what each curve reaches there."""
+    reached = [roc.tpr[np.searchsorted(roc.fpr, rates, side="right") - 1] for _, roc in curves]
+    said = []
+    for place, rate in enumerate(rates):
+        each = [f"{name}: " * bool(name) + then for name, _ in curves]
+        values = [_rate(1 - tpr[place] if missed else tpr[place]) for tpr in reached]
+        lines = [line.replace("{}", value) for line, value in zip(each, values, strict=True)]
+        said.append(
+            f"{first.format(_rate(rate))}: {lines[0]}"
+            if len(lines) == 1
+            else "\n".join([first.format(_rate(rate)), *lines])
+        )
+    return said
 
 
 def _decade(rates: Floats) -> float:
@@ -218,10 +261,16 @@ def _rate(rate: float) -> str:
     return f"{100 * rate:.3g} %"
 
 
-def _rates(roc: Roc) -> list[list[str]]:
-    """About fifty points, evenly spread over those given."""
-    chosen = np.unique(np.linspace(0, len(roc.fpr) - 1, 50).round().astype(int))
-    return [[f"{roc.thresholds[i]:.4g}", *map(_rate, (roc.fpr[i], roc.tpr[i], 1 - roc.tpr[i]))] for i in chosen]
+def _with_rates(curves: Sequence[tuple[str, Roc]], heading: str, about: str, drawn: str) -> Figure:
+    """A figure with about fifty points of each curve, evenly spread over those given."""
+    rows = []
+    for name, roc in curves:
+        chosen = np.unique(np.linspace(0, len(roc.fpr) - 1, 50).round().astype(int))
+        first = [name] if len(curves) > 1 else []
+        rows += [
+            [*first, f"{roc.thresholds[i]:.4g}", *map(_rate, (roc.fpr[i], roc.tpr[i], 1 - roc.tpr[i]))] for i in chosen
+        ]
+    return Figure(heading, about, drawn, ["of", *_RATES] if len(curves) > 1 else _RATES, rows)
 
 
 def _thresholds(roc: Roc) -> str:
@@ -240,14 +289,6 @@ def _thresholds(roc: Roc) -> str:
     return f"""<div class="scroll" tabindex="0"><table class="plain"><caption>Where to put the threshold</caption>
 <thead><tr><th scope="col">false matches allowed</th>{head}</tr></thead>
 <tbody>{body}</tbody></table></div>"""
-
-
-def _chart(heading: str, about: str, drawn: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A figure with the numbers it was drawn from."""
-    return (
-        f'<figure><figcaption><h3>{text(heading)}</h3><p class="quiet">{text(about)}</p></figcaption>\n'
-        f"{drawn}\n{charts.table(head, rows, 'Numbers', heading)}</figure>\n"
-    )
 
 
 def camera_tables(pairs: CameraPairs | None, outcomes: Outcomes, query: Sequence[Crop]) -> str:

@@ -83,7 +83,7 @@ def page(
     main = "\n".join(
         f'<div class="part" id="{name}">\n<h2>{heading}</h2>\n{body}\n</div>' for name, heading, body in parts
     )
-    return pages.page(title, _summary(report), facts, contents, main, pictures, ["evaluation.css"])
+    return pages.page(title, _summary(report), facts, contents, main, pictures, ["chart.css", "evaluation.css"])
 
 
 def _summary(report: Report) -> str:

@@ -26,6 +26,10 @@ DISTANCES = (
     "model can be compared."
 )
 
+_PRIVATE = (
+    "<p>Pictures of people are personal data: keep, print and share this page only where you are allowed to.</p>\n"
+)
+
 
 def page(
     title: str,
@@ -46,22 +50,24 @@ def page(
         contents: HTML at the end of the page's head: a key, links to its parts.
         main: HTML of the page itself.
         pictures: all that it shows.
-        styles: further style sheets among the templates, after page.css.
+        styles: further style sheets among the templates, after colours.css and page.css.
         note: how to read it, at its foot.
     """
-    return Template(_template("page.html")).substitute(
+    return Template(template("page.html")).substitute(
         title=text(title),
-        style="".join(map(_template, ("page.css", *styles))),
+        style="".join(map(template, ("colours.css", "page.css", *styles))),
         summary=f'<p class="summary">{text(summary)}</p>' if summary else "",
         facts="".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in facts),
         contents=contents,
         main=main,
         note=note,
+        private=_PRIVATE if pictures.definitions else "",
         pictures="\n".join(pictures.definitions),
     )
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
+    """The text of a template."""
     return resources.files("reid").joinpath("templates", name).read_text(encoding="utf-8")
 
 
@@ -160,10 +166,15 @@ def sign(mark: Mark) -> str:
 
 
 class Pictures:
-    """Thumbnails by path: each is defined once in the page and shown from there any number of times."""
+    """Thumbnails by path: each is defined once in the page and shown from there any number of times.
 
-    def __init__(self) -> None:
+    Args:
+        height: they are at most so high, in pixels.
+    """
+
+    def __init__(self, height: int = THUMBNAIL_HEIGHT) -> None:
         self.definitions: list[str] = []
+        self._height = height
         self._shown: dict[str, str] = {}
 
     def show(self, crop: Crop) -> str:
@@ -180,13 +191,17 @@ class Pictures:
             label, why = f'role="img" aria-label="{name}, cannot be read"', text(str(error))
             drawing = '<svg viewBox="0 0 16 16" aria-hidden="true"><use href="#person"/></svg>'
             return f'<div class="picture missing" {label} title="{why}">{drawing}cannot be read</div>'
+        return self.add(rgb, crop.name)
+
+    def add(self, rgb: images.RGB, name: str) -> str:
+        """HTML that shows a picture that is no file."""
         height, width = rgb.shape[:2]
-        scale = min(1.0, THUMBNAIL_HEIGHT / height, THUMBNAIL_WIDTH / width)
+        scale = min(1.0, self._height / height, THUMBNAIL_WIDTH / width)
         height, width = max(1, round(height * scale)), max(1, round(width * scale))
         jpeg = simplejpeg.encode_jpeg(images.resize(rgb, height, width), QUALITY, "RGB", "420")
         data, number = base64.b64encode(jpeg).decode(), len(self.definitions) + 1
         self.definitions.append(
             f'<image id="p{number}" width="{width}" height="{height}" href="data:image/jpeg;base64,{data}"/>'
         )
-        label = f'viewBox="0 0 {width} {height}" role="img" aria-label="{name}"'
+        label = f'viewBox="0 0 {width} {height}" role="img" aria-label="{text(name)}"'
         return f'<svg class="picture" {label}><use href="#p{number}"/></svg>'

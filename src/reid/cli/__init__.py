@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from reid import __version__
-from reid.cli import cluster, demo, embed, evaluate, export, identify, prior, search, show, train, verify
+from reid.cli import cluster, demo, embed, evaluate, export, identify, plot, prior, search, show, train, verify
 from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 
 VERBS = {
@@ -23,6 +23,7 @@ VERBS = {
     "cluster": cluster,
     "evaluate": evaluate,
     "prior": prior,
+    "plot": plot,
     "train": train,
     "export": export,
     "demo": demo,

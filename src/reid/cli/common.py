@@ -118,3 +118,26 @@ def metrics(report: Report, model: str) -> Iterator[str]:
         low, high = report.intervals.get(name, (None, None))
         between = "" if low is None or high is None else f"   95 % within {100 * low:.1f} – {100 * high:.1f}"
         yield f"  {names.get(name, name):<15} {100 * value:6.2f} %{between}"
+
+
+def embedded(
+    source: str,
+    gallery: str | None,
+    hold_out: int | None,
+    model: Model,
+    skip: Callable[[Skipped], None],
+    step: Callable[[int], None],
+) -> tuple[Embeddings, Embeddings]:
+    """The queries and the gallery, embedded where they are not yet; of a data set only the crops that are needed."""
+    from reid import data, files, matcher
+    from reid.evaluation import query_and_gallery
+
+    if gallery:
+        return matcher.gather(source, model, skip, step), matcher.gather(gallery, model, skip, step)
+    if Path(source).is_file() and files.is_embeddings(source):
+        made = files.load(source)
+        row = {crop.path: i for i, crop in enumerate(made.crops)}
+        query, rows = (made[[row[c.path] for c in part]] for part in query_and_gallery(made.crops, hold_out))
+        return query, rows
+    query, rows = (model()(part, step, skip) for part in query_and_gallery(data.read(source), hold_out))
+    return query, rows

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, metrics, model_options, name_skipped, page, progress
+from reid.cli.common import Model, embedded, metrics, model_options, name_skipped, page, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reid.rerank import KReciprocal
     from reid.roc import OpenSet, Verification
     from reid.spacetime import TransitionPrior
-    from reid.types import Crop, Embeddings, Report
+    from reid.types import Crop, Report
 
 ABOUT = "measure how well a model ranks, by a named protocol"
 EXAMPLE = (
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
         model = Model(args)
         skipped: list[Skipped] = []
         with progress("embedding", args) as step:
-            queries, rows = _sets(args, model, skipped, step)
+            queries, rows = embedded(args.source, args.gallery, args.hold_out, model, skipped.append, step)
         name_skipped(skipped)
         if args.tracklets:
             queries, rows = map(evaluation.pool_tracklets, (queries, rows))
@@ -260,11 +260,7 @@ def _page(
     from reid.evaluation_charts import Roc
     from reid.evaluation_page import Details
 
-    curve = None
-    if (v := verified) and not args.ranking:
-        about = f"Pairs of one person: {v.positives:,}, of two: {v.negatives:,}; each person weighs the same."
-        points = [(p.asked, p.tpr, p.threshold) for p in v.at if p.fpr]
-        curve = Roc(v.fpr, v.tpr, v.thresholds, v.eer, v.eer_threshold, points, about)
+    curve = Roc.of(verified) if verified and not args.ranking else None
     details = Details(
         breakdown.camera_pairs(found(), *sets),
         curve,
@@ -284,23 +280,3 @@ def _crops(args: argparse.Namespace) -> tuple[Sequence[Crop], Sequence[Crop]]:
     if args.gallery:
         return data.read(args.source), data.read(args.gallery)
     return query_and_gallery(data.read(args.source), args.hold_out)
-
-
-def _sets(
-    args: argparse.Namespace, model: Model, skipped: list[Skipped], step: Callable[[int], None]
-) -> tuple[Embeddings, Embeddings]:
-    """The queries and the gallery, embedded where they are not yet; of a data set only the crops that are needed."""
-    from reid import data, files, matcher
-    from reid.evaluation import query_and_gallery
-
-    if args.gallery:
-        query, gallery = (matcher.gather(s, model, skipped.append, step) for s in (args.source, args.gallery))
-        return query, gallery
-    if Path(args.source).is_file() and files.is_embeddings(args.source):
-        made = files.load(args.source)
-        row = {crop.path: i for i, crop in enumerate(made.crops)}
-        query, gallery = (made[[row[c.path] for c in part]] for part in query_and_gallery(made.crops, args.hold_out))
-        return query, gallery
-    parts = query_and_gallery(data.read(args.source), args.hold_out)
-    query, gallery = (model()(part, step, skipped.append) for part in parts)
-    return query, gallery
