@@ -22,7 +22,7 @@ ROOMS: list[set[str]] = [
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"verify", "losses", "sampler", "augment", "nets"},
     {"cluster", "identify"},
-    {"checkpoint", "embed", "evaluation_charts", "evaluation_page", "feed", "graph", "runs"},
+    {"checkpoint", "embed", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
     {"validation", "export", "job", "matcher", "plot", "reid", "calibrate"},
     {"training"},
     {"cli"},
@@ -109,7 +109,19 @@ def test_the_core_needs_no_torch() -> None:
     assert run(code) == "False\n"
 
 
-TORCH = {"nets", "losses", "augment", "feed", "graph", "runs", "validation", "checkpoint", "training", "export"}
+TORCH = {
+    "nets",
+    "losses",
+    "augment",
+    "feed",
+    "graph",
+    "machine",
+    "runs",
+    "validation",
+    "checkpoint",
+    "training",
+    "export",
+}
 
 
 def test_no_room_is_called_utils() -> None:

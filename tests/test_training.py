@@ -19,6 +19,7 @@ from torch import nn
 from reid import checkpoint
 from reid.errors import DataError, ModelError, Stopped
 from reid.feed import Feed, readable
+from reid.machine import suited
 from reid.nets import NETS, Features, build
 from reid.recipes import RECIPES, Augment, Loss, Stage, TrainConfig
 from reid.runs import ABOUT, BEST, LAST, LOG
@@ -429,3 +430,13 @@ def test_normalise_is_channels_last_and_centred() -> None:
     torch.testing.assert_close(
         out[0, :, 0, 0], (128 - torch.tensor([123.675, 116.28, 103.53])) / torch.tensor([58.395, 57.12, 57.375])
     )
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_bfloat16_is_left_alone_where_it_would_only_be_emulated(
+    native: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    assert suited(TrainConfig()).precision == precision
+    assert suited(TrainConfig(precision="32-true")).precision == "32-true"

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from reid import augment, checkpoint, losses
 from reid.errors import DataError, Stopped
 from reid.feed import Data, Feed
 from reid.graph import Graphed
+from reid.machine import keep_freed_memory
 from reid.nets import Features, build
 from reid.recipes import Stage, TrainConfig
 from reid.runs import BEST, LAST, Run
@@ -277,12 +278,6 @@ class Watch:
             )
 
 
-def suited(config: TrainConfig) -> TrainConfig:
-    """The same, in single precision where this processor would only emulate bfloat16, which is several times slower."""
-    slow = not torch.cuda.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return replace(config, precision="32-true") if slow and config.precision == "bf16-mixed" else config
-
-
 def recorded(
     net: nn.Module, config: TrainConfig, stage: Stage, fabric: lightning_fabric.Fabric, tell: Callable[[str], None]
 ) -> nn.Module:
@@ -406,16 +401,3 @@ def header(
         "data": dict(facts),
         "validation": {name: asdict(report) for name, report in reports.items()},
     }
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep large freed blocks; handing them back costs eager training two to four times in page faults."""
-    import ctypes
-    import sys
-
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "gnu_get_libc_version"):
-            libc.mallopt(-4, 0)  # M_MMAP_MAX
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-            libc.mallopt(-2, 256 << 20)  # M_TOP_PAD

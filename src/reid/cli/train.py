@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> None:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    from reid.training import suited, train  # where PyTorch is missing, that is said before anything else
+    from reid.machine import suited  # where PyTorch is missing, that is said before anything else
+    from reid.training import train
 
     config = config if args.precision else suited(config)
     for line in plan(config, sets, args.recipe):
