@@ -21,10 +21,12 @@ ROOMS: list[set[str]] = [
     {"data", "distance", "metrics", "files", "street", "protocols", "pages"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"losses", "sampler", "augment", "nets"},
-    {"cluster", "identify"},
-    {"checkpoint", "embed", "evaluation_charts", "evaluation_page", "feed", "graph", "runs"},
+    {"cluster", "identify", "checkpoint"},
+    {"old"},
+    {"engines"},
+    {"embed", "evaluation_charts", "evaluation_page", "feed", "graph", "runs"},
     {"validation", "export", "job", "matcher"},
-    {"training"},
+    {"training", "convert"},
     {"cli"},
     {"__main__"},
 ]
@@ -109,7 +111,20 @@ def test_the_core_needs_no_torch() -> None:
     assert run(code) == "False\n"
 
 
-TORCH = {"nets", "losses", "augment", "feed", "graph", "runs", "validation", "checkpoint", "training", "export"}
+TORCH = {
+    "nets",
+    "losses",
+    "augment",
+    "feed",
+    "graph",
+    "runs",
+    "validation",
+    "checkpoint",
+    "training",
+    "export",
+    "old",
+    "convert",
+}
 
 
 def test_no_room_is_called_utils() -> None:

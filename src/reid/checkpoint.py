@@ -45,7 +45,13 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any
         raise ModelError(
             f"{path} has no reid header, so its network and preprocessing are unknown; give one that `reid train` wrote"
         )
-    return tensors, json.loads(metadata[HEADER])
+    try:
+        header = json.loads(metadata[HEADER])
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise ModelError(f"the reid header of {path} is damaged; copy the file again")
+    return tensors, header
 
 
 def load_net(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
@@ -55,8 +61,27 @@ def load_net(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
         ModelError: as `load`, or the network is unknown or does not fit; the message names layers that differ.
     """
     tensors, header = load(path)
-    net = build(header.get("net", "of no name"), **header.get("net_options", {}))
-    given = {name: tensor for name, tensor in tensors.items() if not name.startswith(CLASSIFIER)}
+    return assemble(path, str(header.get("net", "of no name")), header.get("net_options", {}), tensors), header
+
+
+def assemble(
+    path: str | os.PathLike[str], name: str, options: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> nn.Module:
+    """A network with a file's tensors, in eval mode and without classifier.
+
+    Names and shapes are compared before anything is allocated, so that a file cannot ask for more memory than it has.
+
+    Args:
+        path: for messages.
+        name, options: as `nets.build` takes them.
+        tensors: by the network's names; those of a classifier are left out, counters of batches may be missing.
+
+    Raises:
+        ModelError: the network is unknown or does not fit; the message names layers that differ.
+    """
+    given = {n: t for n, t in tensors.items() if not n.startswith(CLASSIFIER)}
+    net = _built(name, options, "cpu" if name.startswith("timm:") else "meta")  # timm looks at values while it builds
+    given |= {n: torch.tensor(0) for n in net.state_dict() if n.endswith("num_batches_tracked") and n not in given}
     fit = Fit.of(net, given)
     wrong = [
         *(f"{name} is missing" for name in fit.fresh),
@@ -65,9 +90,20 @@ def load_net(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     ]
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ModelError(f"{path} does not fit {header['net']}: {', '.join(wrong[:3])}{more}")
+        raise ModelError(f"{path} does not fit {name}: {', '.join(wrong[:3])}{more}")
+    if odd := [n for n, t in given.items() if not t.isfinite().all()]:
+        raise ModelError(f"{path} holds values that are not finite, in {_some(tuple(odd))}; copy or train it again")
+    net = _built(name, options, "cpu")
     net.load_state_dict(given)
-    return net.eval(), header
+    return net.eval()
+
+
+def _built(name: str, options: Mapping[str, Any], device: str) -> nn.Module:
+    try:
+        with torch.device(device):
+            return build(name, **options)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as error:
+        raise ModelError(f"{name} cannot be built with the options {dict(options)}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

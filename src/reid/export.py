@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from reid import checkpoint
 from reid.disk import replacing
-from reid.embed import METADATA, Embedder
+from reid.embed import Embedder
+from reid.engines import METADATA
 from reid.errors import ModelError
 from reid.images import Preprocess
 
@@ -29,11 +30,12 @@ class WithPreprocessing(nn.Module):
 
     def __init__(self, net: nn.Module, preprocess: Preprocess, unit: bool):
         super().__init__()
-        self.net, self.unit = net, unit
-        self.register_buffer("mean", torch.tensor(preprocess.mean))
-        self.register_buffer("deviation", torch.tensor(preprocess.deviation))
+        self.net, self.unit, self.reverse = net, unit, preprocess.channels == "BGR"
+        self.register_buffer("mean", torch.tensor(preprocess.mean) / preprocess.scale)
+        self.register_buffer("deviation", torch.tensor(preprocess.deviation) / preprocess.scale)
 
     def forward(self, images: Tensor) -> Tensor:
+        images = images.flip(3) if self.reverse else images
         pixels = ((images.float() - self.mean) / self.deviation).permute(0, 3, 1, 2)
         embedding = self.net(pixels).embedding
         return nn.functional.normalize(embedding) if self.unit else embedding
@@ -53,9 +55,19 @@ def export_onnx(
         ModelError: the exported file's embeddings differ from the network's, at any of several batch sizes.
     """
     net, header = checkpoint.load_net(weights)
+    write_onnx(net, header, target, card)
+
+
+def write_onnx(
+    net: nn.Module,
+    header: dict[str, Any],
+    target: str | os.PathLike[str],
+    card: dict[str, Any] | None = None,
+) -> None:
+    """`export_onnx` for a network that is loaded already, and its header."""
     stored = Preprocess(**header["preprocess"])
     module = WithPreprocessing(net, stored, header.get("unit", True)).eval()
-    inside = Preprocess(stored.height, stored.width, inside=True)
+    inside = Preprocess(stored.height, stored.width, inside=True, views=stored.views)
     example = torch.zeros(2, stored.height, stored.width, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of a torchvision that is not needed
     with warnings.catch_warnings():
@@ -74,7 +86,9 @@ def export_onnx(
     for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info):
         del part.metadata_props[:]  # where on this machine each line of code lies
     facts = {k: v for k, v in header.items() if k != "preprocess"}
-    about = {"preprocess": {"height": inside.height, "width": inside.width, "inside": True}, **facts, **(card or {})}
+    told: dict[str, Any] = {"height": inside.height, "width": inside.width, "inside": True}
+    told |= {"views": inside.views} if inside.views != "plain" else {}
+    about = {"preprocess": told, **facts, **(card or {})}
     onnx.helper.set_model_props(model, {METADATA: json.dumps(about)})
     with replacing(target) as partial:
         onnx.save(model, partial)
@@ -91,5 +105,5 @@ def _check(path: Path, module: nn.Module, preprocess: Preprocess) -> None:
         found = embedder.vectors(pixels)
         lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
         cosine = ((wanted * found).sum(axis=1) / lengths).min()
-        if cosine < 0.9999:
+        if not cosine >= 0.9999:
             raise ModelError(f"the exported model differs from the network at batch {batch} (cosine {cosine:.5f})")

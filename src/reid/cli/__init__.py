@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from reid import __version__
-from reid.cli import cluster, demo, embed, evaluate, export, identify, prior, search, show, train
+from reid.cli import cluster, convert, demo, embed, evaluate, export, identify, prior, search, show, train
 from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 
 VERBS = {
@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": evaluate,
     "prior": prior,
     "train": train,
+    "convert": convert,
     "export": export,
     "demo": demo,
 }

@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
 
 def model_options(verb: argparse.ArgumentParser) -> None:
-    """--model and --views."""
-    verb.add_argument("--model", help="an ONNX file, or the name of a model that comes with reid")
+    """--model, --like and --views."""
+    verb.add_argument(
+        "--model", help="a model file of ours or another toolkit, or the name of one that comes with reid"
+    )
+    verb.add_argument(
+        "--like",
+        metavar="CONVENTION",
+        help="how a file that does not say so wants its pictures: torchreid, bgr255, … (docs/convert.md)",
+    )
     verb.add_argument("--views", help="test-time views: plain, mirror or ten")
 
 
@@ -46,7 +53,7 @@ class Model:
             from reid.cache import Cache
             from reid.embed import DEFAULT_MODEL, Embedder
 
-            self.opened = Embedder(self._args.model or DEFAULT_MODEL, views=self._args.views)
+            self.opened = Embedder(self._args.model or DEFAULT_MODEL, views=self._args.views, like=self._args.like)
             if self._cached:
                 self.opened.cache = Cache(self.opened.fingerprint)
         return self.opened
