@@ -85,6 +85,9 @@ class Embedder:
         self._engine = engine = open_engine(path)
         self.card: dict[str, Any] = engine.about
         if preprocess is None and like:
+            usual = self.card.get("preprocess", {})
+            if engine.height is None and ":" not in like and usual:
+                like = f"{like}:{usual['height']}x{usual['width']}"
             preprocess = Preprocess.like(like, engine.height, engine.width)
         if preprocess is None and "preprocess" not in self.card:
             raise ModelError(

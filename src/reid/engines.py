@@ -52,9 +52,10 @@ def open_engine(path: Path) -> Engine:
         MissingExtra: the engine is not installed.
     """
     data = read_model(path)
-    if path.suffix.lower() == ".xml":
+    suffix = path.suffix.lower().partition("-")[0]
+    if suffix == ".xml":
         return OpenVino(path, data)
-    if path.suffix.lower() in TORCH:
+    if suffix in TORCH:
         return Torch(path, data)
     return OnnxRuntime(path, data)
 
@@ -196,6 +197,8 @@ class Torch:
     """A file of weights, ours or of another toolkit, run by PyTorch. `reid convert` makes a faster file of it."""
 
     batch: int | None = None
+    height: int | None = None
+    width: int | None = None
 
     def __init__(self, path: Path, data: bytes):
         from reid import old
@@ -203,8 +206,6 @@ class Torch:
         self.data = data
         self._net, header = old.load(path)
         self.about = {"unit": True, **header}
-        self.height: int | None = header["preprocess"]["height"]
-        self.width: int | None = header["preprocess"]["width"]
 
     def run(self, ready: NDArray[Any], threads: int) -> Vectors:
         import torch

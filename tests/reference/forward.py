@@ -195,3 +195,9 @@ def mobilenetv2(x: Array, w: Weights) -> Array:
             y = _norm(w, f"{name}.conv3.1")(conv(y, w[f"{name}.conv3.0.weight"]))
             x = x + y if stride == 1 and x.shape[1] == y.shape[1] else y
     return six(_unit(x, w, "conv9")).mean((2, 3))
+
+
+def resnet50_fc512(x: Array, w: Weights) -> Array:
+    """torchreid's variant with one stride less and a linear layer."""
+    means = resnet50(x, w, last_stride=1).mean((2, 3))
+    return relu(_norm(w, "fc.1")(means @ w["fc.0.weight"].astype(np.float64).T + w["fc.0.bias"]))

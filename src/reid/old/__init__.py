@@ -18,12 +18,16 @@ from torch import nn
 from reid import checkpoint
 from reid.errors import ModelError
 from reid.images import Preprocess
-from reid.old import keras
+from reid.old import keras, torchreid, trinet
 from reid.old.found import Found
 
 READERS: dict[str, Callable[[Path, str | None], Found]] = {
     ".h5": keras.read,
     ".hdf5": keras.read,
+    ".pth": torchreid.read,
+    ".pt": torchreid.read,
+    ".tar": torchreid.read,
+    ".npz": trinet.read,
 }
 
 __all__ = ["READERS", "Found", "load"]
@@ -44,7 +48,7 @@ def load(
         MissingExtra: a package that reads the format is not installed.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
+    suffix = path.suffix.lower().partition("-")[0]  # torchreid numbers its files: model.pth.tar-60
     if suffix == ".safetensors" and not net and not like:
         loaded, header = checkpoint.load_net(path)
         header["preprocess"] = Preprocess.stated(header.get("preprocess"), path).fields()

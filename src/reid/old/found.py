@@ -10,9 +10,6 @@ from torch import Tensor
 
 from reid.images import Preprocess
 
-LARGEST = 1 << 28
-"""Values that a model may have in all; ResNet-50 has 0.1 of it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Found:

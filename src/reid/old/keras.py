@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reid.checkpoint import LARGEST
 from reid.errors import MissingExtra, ModelError
 from reid.images import Preprocess
 from reid.nets.compact import Compact
-from reid.old.found import LARGEST, Found
+from reid.old.found import Found
 
 DEEPEST, MOST = 8, 10_000
 """Groups within groups, and names in all, that a file may have."""
