@@ -9,7 +9,7 @@ from typing import Any
 
 from reid import checkpoint, old
 from reid.errors import ModelError
-from reid.export import write_onnx
+from reid.export import wrap_onnx, write_onnx
 
 WRITTEN = (".safetensors", ".onnx")
 
@@ -38,6 +38,8 @@ def convert(
     for target in map(Path, targets):
         if target.suffix.lower() not in WRITTEN:
             raise ModelError(f"{target} should end in {' or '.join(WRITTEN)}")
+    if Path(source).suffix.lower() in (".onnx", ".xml"):
+        return _rewrap(Path(source), targets, like, card)
     loaded, header = old.load(source, net, like)
     for target in map(Path, targets):
         if target.suffix.lower() == ".onnx":
@@ -45,3 +47,14 @@ def convert(
         else:
             checkpoint.save(target, loaded.state_dict(), {**header, **(card or {})})
     return header
+
+
+def _rewrap(
+    source: Path, targets: Sequence[str | os.PathLike[str]], like: str | None, card: dict[str, Any] | None
+) -> dict[str, Any]:
+    if source.suffix.lower() == ".xml":
+        raise ModelError(f"{source} is OpenVINO's, which is used as it is, as --model {source}; it is not converted")
+    if any(Path(target).suffix.lower() != ".onnx" for target in targets):
+        raise ModelError(f"{source} is a graph, not weights of a network of ours; it can be written as .onnx only")
+    about = [wrap_onnx(source, target, like, card) for target in targets]
+    return about[0]

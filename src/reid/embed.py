@@ -62,6 +62,7 @@ class Embedder:
         dim: length of an embedding.
         fingerprint: of the model file and what was replaced; embeddings of different fingerprints do not mix.
         card: what the file says of itself: training data, scores, licence.
+        engine: what opened the file.
         seconds: spent so far in `stream` on "decode" and "inference", each added up over the threads, and "waiting" for
             them, which is what passed on the clock.
 
@@ -82,7 +83,7 @@ class Embedder:
         path = find_model(model)
         self.name, self.batch, self.cache = path.stem, batch, cache
         self.threads = threads or os.cpu_count() or 1
-        self._engine = engine = open_engine(path)
+        self.engine = engine = open_engine(path)
         self.card: dict[str, Any] = engine.about
         if preprocess is None and like:
             usual = self.card.get("preprocess", {})
@@ -210,14 +211,18 @@ class Embedder:
     def vectors(self, batch: RGB, threads: int | None = None) -> Vectors:
         """(N, height, width, 3) bytes of the model's own size to (N, D): inference and nothing else."""
         ready = self.preprocess.prepare(batch)
-        step = self._engine.batch or len(ready)
+        step = self.engine.batch or len(ready)
         outputs = []
         for start in range(0, len(ready), step):
             part = ready[start : start + step]
             missing = step - len(part)
             if missing:
                 part = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)])
-            out = self._engine.run(part, threads or self.threads)
+            out = self.engine.run(part, threads or self.threads)
+            if len(out) != step or sum(d > 1 for d in out.shape[1:]) > 1:
+                raise ModelError(
+                    f"{self.name} turns {step} pictures into {out.shape}; a model gives one vector for each"
+                )
             outputs.append(out.reshape(len(out), -1)[: step - missing])
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
