@@ -159,12 +159,14 @@ class OpenVino:
             (first,) = self._model.inputs
             shape = [d.get_length() if d.is_static else None for d in first.get_partial_shape()]
             kind = first.get_element_type().get_type_name()
+            self._input = _Input(path, shape, kind)
+            self.batch, self.height, self.width = self._input.batch, self._input.height, self._input.width
+            like = self._recorded()
+        except ModelError:
+            raise
         except Exception as error:  # as for ONNX Runtime
             reason = (str(error).strip().splitlines() or ["no reason given"])[-1][:200]
             raise ModelError(f"{path} and its .bin are not a model that OpenVINO can read ({reason})") from None
-        self._input = _Input(path, shape, kind)
-        self.batch, self.height, self.width = self._input.batch, self._input.height, self._input.width
-        like = self._recorded()
         self.about = {"preprocess": like.fields()} if like else {}
         self._requests = functools.cache(self._compile)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from reid.errors import DataError
 
 if TYPE_CHECKING:
     from reid.embed import Embedder, Skipped
@@ -35,6 +38,17 @@ def page(name: str) -> Path:
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"the folder {path.parent} does not exist")
     return path
+
+
+def card(path: Path | None) -> dict[str, Any]:
+    """The facts of a JSON file that go into a model's metadata."""
+    try:
+        facts = json.loads(path.read_text()) if path else {}
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); give facts as {{'name': value, …}}") from None
+    if not isinstance(facts, dict):
+        raise DataError(f"{path} holds a {type(facts).__name__}; give facts as {{'name': value, …}}")
+    return facts
 
 
 class Model:

@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from reid.cli.common import card
+
 ABOUT = "write another toolkit's model as one of ours"
 EXAMPLE = (
     "reid convert osnet_x0_25_msmt17.pth -o osnet.safetensors osnet.onnx\n"
@@ -29,8 +31,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from reid.convert import convert
 
-    card = json.loads(args.card.read_text()) if args.card else None
-    header = convert(args.old, args.output, args.net, args.like, card)
+    header = convert(args.old, args.output, args.net, args.like, card(args.card))
     if args.json:
         print(json.dumps({"output": [str(p) for p in args.output], **header}))
         return
