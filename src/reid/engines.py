@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,22 +46,14 @@ class Engine(Protocol):
 
 
 def open_engine(path: Path) -> Engine:
-    """Open a model file with the engine that its name calls for, ONNX Runtime for all others.
+    """Open a model file with the engine that its name calls for: `.onnx`, OpenVINO's `.xml`, or weights for PyTorch.
 
     Raises:
         ModelError: the file is too large, damaged or of a form that is not understood.
         MissingExtra: the engine is not installed.
     """
     data = read_model(path)
-    suffix = path.suffix.lower().partition("-")[0]
-    if suffix == ".xml":
-        return OpenVino(path, data)
-    if suffix in TORCH:
-        return Torch(path, data)
-    return OnnxRuntime(path, data)
-
-
-TORCH = {".safetensors", ".pth", ".pt", ".tar", ".npz", ".h5", ".hdf5"}
+    return ENGINES.get(path.suffix.lower(), Torch)(path, data)
 
 
 def read_model(path: Path) -> bytes:
@@ -95,11 +88,15 @@ class OnnxRuntime:
     def __init__(self, path: Path, data: bytes):
         self.path, self.data = path, data
         self._session = functools.cache(self._open)
-        first = self._session(1).get_inputs()[0]
+        try:
+            first = self._session(1).get_inputs()[0]
+            stated = self._session(1).get_modelmeta().custom_metadata_map.get(METADATA, "{}")
+        except ValueError:  # names that are no text
+            raise ModelError(f"what {path} says of itself is damaged; copy it again") from None
         shape = [d if isinstance(d, int) and d > 0 else None for d in first.shape]
         self._name, self._input = first.name, _Input(path, shape, first.type.removeprefix("tensor(").rstrip(")"))
         self.batch, self.height, self.width = self._input.batch, self._input.height, self._input.width
-        self.about = _stated(self._session(1).get_modelmeta().custom_metadata_map.get(METADATA, "{}"), path)
+        self.about = _stated(stated, path)
 
     def _open(self, threads: int) -> onnxruntime.InferenceSession:
         onnxruntime.disable_telemetry_events()
@@ -107,7 +104,7 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
         try:
-            session = onnxruntime.InferenceSession(self.data, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(self.data, options, ["CPUExecutionProvider"], enable_fallback=0)
         except Exception as error:
             reason = str(error).splitlines()[0][:200]
             raise ModelError(f"{self.path} is not an ONNX model that can be run ({reason})") from None
@@ -203,8 +200,10 @@ class Torch:
     width: int | None = None
 
     def __init__(self, path: Path, data: bytes):
-        from reid import old
-
+        try:
+            from reid import old
+        except ImportError:
+            raise MissingExtra(f"reading {path}", "train") from None
         self.data = data
         self._net, header = old.load(path)
         self.about = {"unit": True, **header}
@@ -221,3 +220,12 @@ class Torch:
             return np.asarray(unit.numpy(), np.float32)
         finally:
             torch.set_num_threads(before)
+
+
+ENGINES: dict[str, Callable[[Path, bytes], Engine]] = {
+    ".onnx": OnnxRuntime,
+    "": OnnxRuntime,
+    ".writing": OnnxRuntime,  # what `disk.replacing` calls a file that is looked at before it gets its name
+    ".xml": OpenVino,
+}
+"""By suffix; files of all others are weights for PyTorch."""
