@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,6 +184,14 @@ def test_openvino_files_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "b.bin").write_bytes(b"")
     with pytest.raises(ModelError, match="not a model that OpenVINO can read"):
         Embedder(tmp_path / "b.xml")
+
+
+def test_openvino_reports_to_nobody() -> None:
+    """Its package for that is kept out; it reports every import otherwise."""
+    code = (
+        "import sys, reid.engines, openvino; print([n for n, m in sys.modules.items() if m and 'openvino_tele' in n])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 # Published files

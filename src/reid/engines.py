@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ import onnxruntime
 from reid.errors import MissingExtra, ModelError
 from reid.images import Preprocess
 from reid.types import Vectors
+
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # so would OpenVINO, at every import
 
 LARGEST_MODEL = 2 << 30
 METADATA = "reid"
