@@ -230,7 +230,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals([(LeftOut, name) for name in NUMBERS]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except (FileNotFoundError, PermissionError) as error:
         raise ModelError(f"{path} cannot be read ({error.strerror or error})") from None
     except Exception as error:  # the reader fails in many ways on damaged and on forbidden content
         if named := re.search(r"(?:GLOBAL|[Ii]nstruction) ([\w.]+)", str(error)):
