@@ -12,7 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from reid.embed import METADATA, Embedder
+from reid.embed import Embedder
+from reid.engines import METADATA
 from reid.types import Crop, Embeddings
 
 

@@ -21,10 +21,12 @@ ROOMS: list[set[str]] = [
     {"data", "distance", "metrics", "files", "street", "protocols", "pages", "quality"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"verify", "losses", "sampler", "augment", "nets"},
-    {"cluster", "identify"},
-    {"checkpoint", "embed", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
+    {"cluster", "identify", "checkpoint"},
+    {"old"},
+    {"engines"},
+    {"embed", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
     {"validation", "export", "job", "matcher", "plot", "reid", "calibrate"},
-    {"training"},
+    {"training", "convert"},
     {"cli"},
     {"__main__"},
 ]
@@ -121,6 +123,8 @@ TORCH = {
     "checkpoint",
     "training",
     "export",
+    "old",
+    "convert",
 }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -21,6 +23,8 @@ from reid.nets import build
 
 HEADER = "reid"
 CLASSIFIER = "classifier."
+LARGEST = 1 << 28
+"""Values that a model may have in all; ResNet-50 has a tenth of it."""
 
 
 def save(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -45,7 +49,13 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any
         raise ModelError(
             f"{path} has no reid header, so its network and preprocessing are unknown; give one that `reid train` wrote"
         )
-    return tensors, json.loads(metadata[HEADER])
+    try:
+        header = json.loads(metadata[HEADER])
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise ModelError(f"the reid header of {path} is damaged; copy the file again")
+    return tensors, header
 
 
 def load_net(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
@@ -55,8 +65,27 @@ def load_net(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
         ModelError: as `load`, or the network is unknown or does not fit; the message names layers that differ.
     """
     tensors, header = load(path)
-    net = build(header.get("net", "of no name"), **header.get("net_options", {}))
-    given = {name: tensor for name, tensor in tensors.items() if not name.startswith(CLASSIFIER)}
+    return assemble(path, str(header.get("net", "of no name")), header.get("net_options", {}), tensors), header
+
+
+def assemble(
+    path: str | os.PathLike[str], name: str, options: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> nn.Module:
+    """A network with a file's tensors, in eval mode and without classifier.
+
+    Names and shapes are compared before anything is allocated, so that a file cannot ask for more memory than it has.
+
+    Args:
+        path: for messages.
+        name, options: as `nets.build` takes them.
+        tensors: by the network's names; those of a classifier are left out, counters of batches may be missing.
+
+    Raises:
+        ModelError: the network is unknown or does not fit; the message names layers that differ.
+    """
+    given = {n: t for n, t in tensors.items() if not n.startswith(CLASSIFIER)}
+    net = _built(name, options, "cpu" if name.startswith("timm:") else "meta")  # timm looks at values while it builds
+    given |= {n: torch.tensor(0) for n in net.state_dict() if n.endswith("num_batches_tracked") and n not in given}
     fit = Fit.of(net, given)
     wrong = [
         *(f"{name} is missing" for name in fit.fresh),
@@ -65,9 +94,20 @@ def load_net(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     ]
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ModelError(f"{path} does not fit {header['net']}: {', '.join(wrong[:3])}{more}")
+        raise ModelError(f"{path} does not fit {name}: {', '.join(wrong[:3])}{more}")
+    if odd := [n for n, t in given.items() if not t.isfinite().all()]:
+        raise ModelError(f"{path} holds values that are not finite, in {_some(tuple(odd))}; copy or train it again")
+    net = _built(name, options, "cpu")
     net.load_state_dict(given)
-    return net.eval(), header
+    return net.eval()
+
+
+def _built(name: str, options: Mapping[str, Any], device: str) -> nn.Module:
+    try:
+        with torch.device(device):
+            return build(name, **options)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as error:
+        raise ModelError(f"{name} cannot be built with the options {dict(options)}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +161,7 @@ def initialise(net: nn.Module, path: str | os.PathLike[str]) -> Fit:
     Raises:
         ModelError: the file cannot be read safely, or nothing in it fits.
     """
-    given = _strip(_tensors(find(path)))
+    given = tensors_of(find(path))
     if rename := getattr(net, "rename", None):
         given = rename(given)
     # a classifier tells the old people apart; the new ones have nothing to do with them
@@ -150,24 +190,71 @@ def find(model: str | os.PathLike[str]) -> Path:
     return shipped[os.fspath(model)]
 
 
+class LeftOut:
+    """Stands in for NumPy's numbers in a pickle, such as the rank-1 that torchreid stores; nothing becomes of them."""
+
+    def __init__(self, *given: object):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+NUMBERS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype", "_codecs.encode")
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name, without prefixes that wrappers add.
+
+    PyTorch's pickles are read by its reader that admits tensors and plain containers, and numbers of NumPy are dropped.
+
+    Raises:
+        ModelError: the file is damaged, holds anything else, or claims more values than a model has.
+    """
+    tensors = _strip(_tensors(path))
+    if any(t.layout != torch.strided or t.device.type != "cpu" or t.is_quantized for t in tensors.values()):
+        raise ModelError(f"{path} holds sparse, quantised or missing tensors; plain ones are needed")
+    if (values := sum(t.numel() for t in tensors.values())) > LARGEST:
+        raise ModelError(f"{path} claims to hold {values:,} values; a model may have {LARGEST:,}")
+    return tensors
+
+
 def _tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name; PyTorch's pickles are read by its reader that admits nothing else."""
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path} is not a readable weights file ({error})") from None
+    _check_unpacked(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(LeftOut, name) for name in NUMBERS]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, PermissionError) as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror or error})") from None
     except Exception as error:  # the reader fails in many ways on damaged and on forbidden content
-        reason = str(error).split("\n")[0]
-        raise ModelError(f"{path} holds more than tensors and plain containers, or is damaged: {reason}") from None
+        if named := re.search(r"(?:GLOBAL|[Ii]nstruction) ([\w.]+)", str(error)):
+            raise ModelError(
+                f"{path} holds more than tensors and plain containers: it asks for {named[1]}, which is not run; save "
+                "its state_dict alone"
+            ) from None
+        raise ModelError(f"{path} holds no tensors and plain containers, or is damaged") from None
     for key in ("state_dict", "model"):
         content = content.get(key, content) if isinstance(content, Mapping) else content
     if not isinstance(content, Mapping):
         raise ModelError(f"{path} holds a {type(content).__name__}; a mapping of names to tensors is needed")
     return {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse an archive whose parts unpack to more than the file itself; PyTorch never compresses them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return  # PyTorch's older format is no archive; its tensors are as large as what lies in the file
+    if unpacked > path.stat().st_size:
+        raise ModelError(f"{path} unpacks to more than its own size; PyTorch writes no such files")
 
 
 def _strip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

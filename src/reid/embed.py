@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -11,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -19,19 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reports to its makers unless told not to before it is loaded
-import onnxruntime
-
 from reid import images
 from reid.cache import Cache
 from reid.distance import normalise
+from reid.engines import open_engine
 from reid.errors import ImageError, ModelError
 from reid.images import RGB, Preprocess
 from reid.types import Crop, Embeddings, Vectors
 
 DEFAULT_MODEL = "general"
-LARGEST_MODEL = 2 << 30
-METADATA = "reid"
 
 
 class Skipped(NamedTuple):
@@ -54,8 +48,10 @@ class Embedder:
     """Runs a model file on crops.
 
     Args:
-        model: path of an ONNX file, or the name of a model that comes with reid.
+        model: path of an ONNX file, OpenVINO's `.xml`, a weights file that `reid train` or another toolkit wrote (see
+            docs/convert.md), or the name of a model that comes with reid.
         preprocess: how to feed a file that does not say so itself.
+        like: the same by the name of a convention, as for `Preprocess.like`.
         views: replaces the file's test-time views: "plain", "mirror" or "ten".
         threads: that work at once; one a core by default.
         batch: images per inference.
@@ -66,6 +62,7 @@ class Embedder:
         dim: length of an embedding.
         fingerprint: of the model file and what was replaced; embeddings of different fingerprints do not mix.
         card: what the file says of itself: training data, scores, licence.
+        engine: what opened the file.
         seconds: spent so far in `stream` on "decode" and "inference", each added up over the threads, and "waiting" for
             them, which is what passed on the clock.
 
@@ -81,25 +78,28 @@ class Embedder:
         threads: int | None = None,
         batch: int = 16,
         cache: Cache | None = None,
+        like: str | None = None,
     ):
         path = find_model(model)
-        data = read_model(path)
         self.name, self.batch, self.cache = path.stem, batch, cache
         self.threads = threads or os.cpu_count() or 1
-        self._open = functools.cache(partial(open_session, data, path))
-        stated = self._open(1).get_modelmeta().custom_metadata_map.get(METADATA)
-        self.card: dict[str, Any] = json.loads(stated) if stated else {}
+        self.engine = engine = open_engine(path)
+        self.card: dict[str, Any] = engine.about
+        if preprocess is None and like:
+            usual = self.card.get("preprocess", {})
+            if engine.height is None and ":" not in like and usual:
+                like = f"{like}:{usual['height']}x{usual['width']}"
+            preprocess = Preprocess.like(like, engine.height, engine.width)
         if preprocess is None and "preprocess" not in self.card:
             raise ModelError(
-                f"{path} does not say how it wants its pictures (size, colours, scaling); "
-                "give preprocess=Preprocess(...), or use a file that `reid train` wrote"
+                f"{path} does not say how it wants its pictures (size, colours, scaling); name the convention with "
+                f"--like or like= ({', '.join(images.CONVENTIONS)}), or give preprocess=Preprocess(...)"
             )
-        self.preprocess = preprocess or Preprocess(**self.card["preprocess"])
+        self.preprocess = preprocess or Preprocess.stated(self.card["preprocess"], path)
         if views:
             self.preprocess = replace(self.preprocess, views=views)
         given = json.dumps(asdict(self.preprocess), sort_keys=True)
-        self.fingerprint = hashlib.sha256(hashlib.sha256(data).digest() + given.encode()).hexdigest()[:16]
-        self._input, self._fixed = _input(self._open(1))
+        self.fingerprint = hashlib.sha256(hashlib.sha256(engine.data).digest() + given.encode()).hexdigest()[:16]
         self.seconds = {"decode": 0.0, "waiting": 0.0, "inference": 0.0}
         nothing = np.zeros((1, self.preprocess.height, self.preprocess.width, 3), np.uint8)
         self.dim = int(self.vectors(nothing, threads=1).shape[1])
@@ -210,15 +210,19 @@ class Embedder:
 
     def vectors(self, batch: RGB, threads: int | None = None) -> Vectors:
         """(N, height, width, 3) bytes of the model's own size to (N, D): inference and nothing else."""
-        session, ready = self._open(threads or self.threads), self.preprocess.prepare(batch)
-        step = self._fixed or len(ready)
+        ready = self.preprocess.prepare(batch)
+        step = self.engine.batch or len(ready)
         outputs = []
         for start in range(0, len(ready), step):
             part = ready[start : start + step]
             missing = step - len(part)
             if missing:
                 part = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)])
-            out = np.asarray(session.run(None, {self._input: part})[0], dtype=np.float32)
+            out = self.engine.run(part, threads or self.threads)
+            if len(out) != step or sum(d > 1 for d in out.shape[1:]) > 1:
+                raise ModelError(
+                    f"{self.name} turns {step} pictures into {out.shape}; a model gives one vector for each"
+                )
             outputs.append(out.reshape(len(out), -1)[: step - missing])
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
@@ -247,29 +251,3 @@ def find_model(model: str | os.PathLike[str]) -> Path:
 def pair_head(model: str | os.PathLike[str]) -> Path:
     """Where a model file's head for pairs lies, if it has one: `mine.pairs.onnx` beside `mine.onnx`."""
     return Path(model).with_suffix(".pairs.onnx")
-
-
-def read_model(path: Path) -> bytes:
-    """A model file's content, refused where it is too large."""
-    if path.stat().st_size > LARGEST_MODEL:
-        raise ModelError(f"{path} has {path.stat().st_size >> 20} MiB; a model may have {LARGEST_MODEL >> 20} MiB")
-    return path.read_bytes()
-
-
-def open_session(data: bytes, path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """A model file's content, ready to run on so many threads."""
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        reason = str(error).splitlines()[0][:200]
-        raise ModelError(f"{path} is not an ONNX model that can be run ({reason})") from None
-
-
-def _input(session: onnxruntime.InferenceSession) -> tuple[str, int | None]:
-    """The name of a model's input, and the batch size baked into it, None where that is free."""
-    first = session.get_inputs()[0]
-    return first.name, first.shape[0] if isinstance(first.shape[0], int) and first.shape[0] > 0 else None

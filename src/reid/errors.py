@@ -38,6 +38,7 @@ EXTRAS = {
     "onnxscript": "train",
     "pyarrow": "parquet",
     "h5py": "hdf5",
+    "openvino": "openvino",
     "timm": "timm",
     "tensorboard": "tensorboard",
     "sklearn": "identify",

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -177,6 +179,17 @@ def _ten(image: RGB, height: int, width: int) -> list[RGB]:
 
 VIEWS: dict[str, Callable[[RGB, int, int], list[RGB]]] = {"plain": _plain, "mirror": _mirror, "ten": _ten}
 
+CONVENTIONS: dict[str, dict[str, Any]] = {
+    "torchreid": {"mean": (123.675, 116.28, 103.53), "deviation": (58.395, 57.12, 57.375)},
+    "rgb255": {},
+    "bgr255": {"channels": "BGR"},
+    "rgb1": {"deviation": (255, 255, 255)},
+    "bgr1": {"channels": "BGR", "deviation": (255, 255, 255)},
+    "half": {"mean": (127.5, 127.5, 127.5), "deviation": (127.5, 127.5, 127.5)},
+    "caffe": {"channels": "BGR", "mean": (103.939, 116.779, 123.68)},
+}
+"""What makers of models usually do with pixels: ImageNet's mean and deviation, nothing at all, 0 to 1, −1 to 1, …"""
+
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
@@ -214,6 +227,45 @@ class Preprocess:
             )
         object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
         object.__setattr__(self, "deviation", tuple(float(v) for v in self.deviation))
+
+    @classmethod
+    def like(cls, text: str, height: int | None = None, width: int | None = None) -> Preprocess:
+        """One of the CONVENTIONS by name, with the size after a colon where the model does not fix it.
+
+        >>> Preprocess.like("bgr255:256x128").channels
+        'BGR'
+
+        Raises:
+            ModelError: no such convention, no size, or another size than the model's own.
+        """
+        name, _, size = text.partition(":")
+        if name not in CONVENTIONS:
+            raise ModelError(f"the convention is {name!r}; it can be {', '.join(CONVENTIONS)}, such as bgr255:256x128")
+        asked = re.fullmatch(r"(\d{1,4})x(\d{1,4})", size)
+        if size and not asked:
+            raise ModelError(f"the size is {size!r}; give height x width in pixels, such as {name}:256x128")
+        given = (int(asked[1]), int(asked[2])) if asked else (height, width)
+        if given[0] is None or given[1] is None:
+            raise ModelError(f"the model takes pictures of any size; give the one it was made for, as {name}:256x128")
+        if any(own not in (None, one) for own, one in zip((height, width), given, strict=True)):
+            raise ModelError(f"the model takes pictures of {height}×{width} only, not {size}; leave the size out")
+        return cls(given[0], given[1], **CONVENTIONS[name])
+
+    @classmethod
+    def stated(cls, fields: object, path: str | os.PathLike[str]) -> Preprocess:
+        """What a model file says of its preprocessing, checked.
+
+        Raises:
+            ModelError: it is damaged.
+        """
+        try:
+            return cls(**fields)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"what {path} says of its preprocessing is damaged ({error}); copy it again") from None
+
+    def fields(self) -> dict[str, Any]:
+        """What `stated` reads back."""
+        return asdict(self)
 
     def look(self, image: RGB) -> list[RGB]:
         """The views of one image, each (height, width, 3) bytes."""

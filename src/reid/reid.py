@@ -16,7 +16,8 @@ from typing import overload
 import numpy as np
 
 from reid import images, quality
-from reid.embed import DEFAULT_MODEL, Embedder, Skipped, find_model, open_session, pair_head, read_model
+from reid.embed import DEFAULT_MODEL, Embedder, Skipped, find_model, pair_head
+from reid.engines import open_session, read_model
 from reid.errors import ImageError, ModelError, ShapeError
 from reid.images import RGB
 from reid.types import Crop, Vectors, Verdict

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from reid import __version__
-from reid.cli import cluster, demo, embed, evaluate, export, identify, plot, prior, search, show, train, verify
+from reid.cli import cluster, convert, demo, embed, evaluate, export, identify, plot, prior, search, show, train, verify
 from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 
 VERBS = {
@@ -25,6 +25,7 @@ VERBS = {
     "prior": prior,
     "plot": plot,
     "train": train,
+    "convert": convert,
     "export": export,
     "demo": demo,
 }

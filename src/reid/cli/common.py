@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from reid.errors import DataError
 
 if TYPE_CHECKING:
     from reid.embed import Embedder, Skipped
@@ -18,8 +21,15 @@ FEW = 10  # things that are done before one could look at a bar
 
 
 def model_options(verb: argparse.ArgumentParser) -> None:
-    """--model and --views."""
-    verb.add_argument("--model", help="an ONNX file, or the name of a model that comes with reid")
+    """--model, --like and --views."""
+    verb.add_argument(
+        "--model", help="a model file of ours or another toolkit, or the name of one that comes with reid"
+    )
+    verb.add_argument(
+        "--like",
+        metavar="CONVENTION",
+        help="how a file that does not say so wants its pictures: torchreid, bgr255, … (docs/convert.md)",
+    )
     verb.add_argument("--views", help="test-time views: plain, mirror or ten")
 
 
@@ -31,6 +41,17 @@ def page(name: str) -> Path:
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"the folder {path.parent} does not exist")
     return path
+
+
+def card(path: Path | None) -> dict[str, Any]:
+    """The facts of a JSON file that go into a model's metadata."""
+    try:
+        facts = json.loads(path.read_text()) if path else {}
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); give facts as {{'name': value, …}}") from None
+    if not isinstance(facts, dict):
+        raise DataError(f"{path} holds a {type(facts).__name__}; give facts as {{'name': value, …}}")
+    return facts
 
 
 class Model:
@@ -49,7 +70,7 @@ class Model:
             from reid.cache import Cache
             from reid.embed import DEFAULT_MODEL, Embedder
 
-            self.opened = Embedder(self._args.model or DEFAULT_MODEL, views=self._args.views)
+            self.opened = Embedder(self._args.model or DEFAULT_MODEL, views=self._args.views, like=self._args.like)
             if self._cached:
                 self.opened.cache = Cache(self.opened.fingerprint)
         return self.opened

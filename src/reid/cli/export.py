@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from reid.cli.common import card
+
 ABOUT = "write a trained model as ONNX"
 EXAMPLE = "reid export run/best.safetensors -o model.onnx"
 
@@ -17,7 +19,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from reid.export import export_onnx
 
-    export_onnx(args.weights, args.output, json.loads(args.card.read_text()) if args.card else None)
+    export_onnx(args.weights, args.output, card(args.card))
     done = {"output": str(args.output), "bytes": args.output.stat().st_size}
     text = f"Wrote {args.output} ({done['bytes']:,} bytes); checked against the network at batch 1, 2, 7 and 64."
     print(json.dumps(done) if args.json else text)
