@@ -150,8 +150,8 @@ class _SignalStack(ctypes.Structure):
 
 
 @contextmanager
-def own_signal_stack() -> Iterator[None]:
-    """Give this thread back the stack it handles signals on.
+def own_signal_stack() -> Iterator[_SignalStack]:
+    """Give this thread back the stack it handles signals on, which the context is.
 
     OpenVINO leaves one of its own behind, which is gone as soon as the model is; Ctrl-C then ends the process with a
     segmentation fault (seen with 2026.4 on Linux).
@@ -161,7 +161,7 @@ def own_signal_stack() -> Iterator[None]:
     if libc:
         libc.sigaltstack(None, ctypes.byref(before))
     try:
-        yield
+        yield before
     finally:
         if libc:
             libc.sigaltstack(ctypes.byref(before), None)
