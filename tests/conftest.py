@@ -12,9 +12,12 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from reid.cli import main
 from reid.embed import Embedder
 from reid.engines import METADATA
 from reid.types import Crop, Embeddings
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 def tiny_model(path: Path, batch: int | str = "batch", preprocess: dict[str, object] | None = None) -> Path:
@@ -82,3 +85,18 @@ def people() -> Embeddings:
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process: (exit code, standard output, standard error)."""
+
+    def one(*arguments: object) -> tuple[int, str, str]:
+        try:
+            main([str(a) for a in arguments])
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return one

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,23 +24,7 @@ from reid.embed import Embedder
 from reid.evaluation import PROTOCOLS, evaluate, evaluate_halves, pool_tracklets, query_and_gallery
 from reid.street import draw_street
 from reid.types import Crop, Embeddings
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process: (exit code, standard output, standard error)."""
-
-    def one(*arguments: object) -> tuple[int, str, str]:
-        try:
-            main([str(a) for a in arguments])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return one
+from tests.conftest import Run
 
 
 @pytest.fixture(scope="module")

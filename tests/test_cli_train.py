@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from reid import checkpoint
-from reid.cli import main
 from reid.recipes import RECIPES
 from reid.street import draw_street
+from tests.conftest import Run
 
-Run = Callable[..., tuple[int, str, str]]
 SMALL = ["--epochs", "1", "--size", "64x32", "--people", "4", "--crops", "2", "--precision", "32-true", "--quiet"]
 
 
@@ -22,20 +20,6 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("street")
     draw_street(root, people=10)
     return root
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        try:
-            main([str(a) for a in arguments])
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 def test_without_a_recipe_it_starts_from_the_shipped_model_and_says_what_it_will_do(

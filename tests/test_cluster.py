@@ -18,7 +18,6 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from reid import data, files
-from reid.cli import main
 from reid.cluster import agreement, average_linkage, cluster, dbscan, points_of, silhouette
 from reid.cluster.identities import _by_size
 from reid.cluster.page import sheet
@@ -28,6 +27,7 @@ from reid.rerank.encoding import neighbours
 from reid.spacetime import TransitionPrior
 from reid.street import draw_street
 from reid.types import Crop, Embeddings
+from tests.conftest import Run
 from tests.reference import clustering as reference
 from tests.test_report import Page
 
@@ -275,22 +275,6 @@ def test_refusals() -> None:
             call()
     loose = cluster(Embeddings(made.vectors[:2], twice, "drawn"), cannot_link="off")
     assert loose.labels.tolist() == [0, 0]
-
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def one(*arguments: object) -> tuple[int, str, str]:
-        try:
-            main([str(a) for a in arguments])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return one
 
 
 def test_command_on_a_street(run: Run, tmp_path: Path, model: Path) -> None:

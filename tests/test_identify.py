@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid import files
-from reid.cli import main
 from reid.errors import DataError, MissingExtra, ModelError, ShapeError
 from reid.identify import KINDS, Calibration, Identifier, Learnt
 from reid.identify.calibration import calibrate, even
@@ -27,6 +26,7 @@ from reid.identify.queries import grouped
 from reid.identify.trial import rotations
 from reid.street import draw_street
 from reid.types import Crop, Embeddings
+from tests.conftest import Run
 from tests.reference import identify as reference
 
 
@@ -344,22 +344,6 @@ def test_little_to_learn_from() -> None:
     assert once.identify(drawn(5, 1, seed=1)[[]]) == []
     same = Embeddings(np.ones((8, 4), np.float32), drawn(4, 2).crops, "drawn")
     assert names(Identifier("mean").fit(same).identify(same, fpir=0.1)) == [None] * 8
-
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def one(*arguments: object) -> tuple[int, str, str]:
-        try:
-            main([str(a) for a in arguments])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return one
 
 
 def test_command_on_a_street(run: Run, tmp_path: Path, model: Path) -> None:

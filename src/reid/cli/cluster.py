@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, model_options, name_skipped, page, progress
+from reid.cli.common import Model, ending, model_options, name_skipped, page, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ EXAMPLE = (
 def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("source", nargs="+", help="pictures, a folder, a list, a CSV or embeddings")
     verb.add_argument(
-        "-o", "--output", type=_csv, metavar="FILE.csv", help="a table of the crops with the identities as people"
+        "-o",
+        "--output",
+        type=ending(".csv"),
+        metavar="FILE.csv",
+        help="a table of the crops with the identities as people",
     )
     verb.add_argument("--html", type=page, metavar="FILE", help="also write a page with the pictures of each identity")
     verb.add_argument(
@@ -50,15 +54,6 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--prior", metavar="FILE", help="also go by when and where: a prior that `reid prior` wrote")
     verb.add_argument("--no-cache", action="store_true", help="neither use nor keep embeddings in the cache folder")
     model_options(verb)
-
-
-def _csv(name: str) -> Path:
-    """A table to write, refused where it looks like another file or its folder is not there."""
-    if Path(name).suffix.lower() != ".csv":
-        raise argparse.ArgumentTypeError(f"{name} does not end in .csv, and might be a file of yours")
-    if not Path(name).parent.is_dir():
-        raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist")
-    return Path(name)
 
 
 def run(args: argparse.Namespace) -> None:

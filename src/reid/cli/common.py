@@ -33,14 +33,20 @@ def model_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--views", help="test-time views: plain, mirror or ten")
 
 
-def page(name: str) -> Path:
-    """The name of a page to write, refused where it looks like another file or its folder is not there."""
-    path = Path(name)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise argparse.ArgumentTypeError(f"{name} does not end in .html, and might be a file of yours")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"the folder {path.parent} does not exist")
+def ending(*suffixes: str) -> Callable[[str], Path]:
+    """The name of a file to write, refused where it looks like another file or its folder is not there."""
+
+    def path(name: str) -> Path:
+        if Path(name).suffix.lower() not in suffixes:
+            raise argparse.ArgumentTypeError(f"{name} does not end in {suffixes[0]}, and might be a file of yours")
+        if not Path(name).parent.is_dir():
+            raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist")
+        return Path(name)
+
     return path
+
+
+page = ending(".html", ".htm")
 
 
 def card(path: Path | None) -> dict[str, Any]:

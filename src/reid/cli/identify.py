@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, model_options, name_skipped, progress
+from reid.cli.common import Model, ending, model_options, name_skipped, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -54,11 +54,7 @@ def _people(name: str) -> Path:
     """A file name that --save may write."""
     from reid.identify.stored import SUFFIX
 
-    if Path(name).suffix.lower() != SUFFIX:
-        raise argparse.ArgumentTypeError(f"{name} does not end in {SUFFIX}, and might be a file of yours")
-    if not Path(name).parent.is_dir():
-        raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist")
-    return Path(name)
+    return ending(SUFFIX)(name)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, model_options, name_skipped, progress
+from reid.cli.common import Model, ending, model_options, name_skipped, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from reid.embed import Skipped
     from reid.spacetime import TransitionPrior
@@ -29,7 +29,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "source", help="crops that name person, camera and time: a data set, a CSV, or embeddings of such"
     )
-    verb.add_argument("-o", "--output", type=_ending(".json"), required=True, metavar="FILE", help="the prior, as JSON")
+    verb.add_argument("-o", "--output", type=ending(".json"), required=True, metavar="FILE", help="the prior, as JSON")
     verb.add_argument(
         "--hold-out", type=int, default=0, metavar="PEOPLE", help="leave out the last so many people, in sorted order"
     )
@@ -39,21 +39,8 @@ def add(verb: argparse.ArgumentParser) -> None:
         metavar="PEOPLE",
         help=f"how many of the others the weight is fitted on; by default a quarter of them, {MOST_FITTED} at most",
     )
-    verb.add_argument("--plot", type=_ending(".svg"), metavar="FILE", help="also draw what was learnt")
+    verb.add_argument("--plot", type=ending(".svg"), metavar="FILE", help="also draw what was learnt")
     model_options(verb)
-
-
-def _ending(suffix: str) -> Callable[[str], Path]:
-    """A file name with this ending, in a folder that exists."""
-
-    def path(name: str) -> Path:
-        if Path(name).suffix.lower() != suffix:
-            raise argparse.ArgumentTypeError(f"{name} does not end in {suffix}, and might be a file of yours")
-        if not Path(name).parent.is_dir():
-            raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist")
-        return Path(name)
-
-    return path
 
 
 def run(args: argparse.Namespace) -> None:

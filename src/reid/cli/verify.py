@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import FEW, model_options, name_skipped, percent, progress
+from reid.cli.common import FEW, ending, model_options, name_skipped, percent, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     fitting.add_argument(
         "--fit", nargs="+", metavar="CROPS", help="labelled crops; pairs are formed within each source"
     )
-    fitting.add_argument("-o", "--output", type=_json_file, metavar="FILE", help="the calibration, as JSON")
+    fitting.add_argument("-o", "--output", type=ending(".json"), metavar="FILE", help="the calibration, as JSON")
     fitting.add_argument("--hold-out", type=int, metavar="PEOPLE", help="only the last so many people of each source")
     fitting.add_argument(
         "--protocol",
@@ -64,14 +64,6 @@ def _share(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number between 0 and 1")
     return value
-
-
-def _json_file(name: str) -> Path:
-    if Path(name).suffix.lower() != ".json":
-        raise argparse.ArgumentTypeError(f"{name} does not end in .json, and might be a file of yours")
-    if not Path(name).parent.is_dir():
-        raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist")
-    return Path(name)
 
 
 def run(args: argparse.Namespace) -> None:
