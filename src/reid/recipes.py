@@ -268,7 +268,17 @@ RECIPES: dict[str, TrainConfig] = {
     "siamese": TrainConfig(
         net="densenet121", losses=(Loss("pair-cross-entropy"), _SMOOTHED), augment=Augment(jitter=0.3)
     ),
-    "compact": TrainConfig(
-        net="compact", losses=(Loss("semi-hard", 1.0, {"margin": 1.0}),), stages=(Stage(60, 160, 80),)
+    "swimmers": TrainConfig(  # farhantandia's study: eight swimmers from above, from scratch; docs/swimmers.md
+        net="compact",
+        losses=(Loss("semi-hard", 1.0, {"margin": 1.0, "normalise": False}),),
+        stages=(Stage(40, 180, 80),),
+        people=8,
+        crops=8,
+        rarity=0.0,
+        rate=1e-3,
+        warmup=1,
+        average=0.99,
+        augment=Augment(erase=0.0),
+        hold_out=0,
     ),
 }
