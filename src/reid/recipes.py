@@ -270,8 +270,8 @@ RECIPES: dict[str, TrainConfig] = {
     ),
     "swimmers": TrainConfig(  # farhantandia's study: eight swimmers from above, from scratch; docs/swimmers.md
         net="compact",
-        losses=(Loss("semi-hard", 1.0, {"margin": 1.0, "normalise": False}),),
-        stages=(Stage(40, 180, 80),),
+        losses=(Loss("semi-hard", 1.0, {"margin": 1.0}),),
+        stages=(Stage(30, 180, 80),),
         people=8,
         crops=8,
         rarity=0.0,
