@@ -271,7 +271,7 @@ RECIPES: dict[str, TrainConfig] = {
     "swimmers": TrainConfig(  # farhantandia's study: eight swimmers from above, from scratch; docs/swimmers.md
         net="compact",
         losses=(Loss("semi-hard", 1.0, {"margin": 1.0}),),
-        stages=(Stage(30, 180, 80),),
+        stages=(Stage(30, 96, 48),),
         people=8,
         crops=8,
         rarity=0.0,
