@@ -35,7 +35,7 @@ from reid.data.splits import propose_splits
 from reid.feed import Feed
 from reid.identify import Identifier
 from reid.nets import build
-from reid.recipes import Augment, Batches, Loss, Stage, TrainConfig
+from reid.settings import Augment, Batches, Loss, Stage, TrainConfig
 from reid.training import train
 from reid.types import Crop, Embeddings
 from reid.validation import embed, normalise

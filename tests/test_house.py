@@ -16,7 +16,7 @@ SOURCE = Path(reid.__file__).parent
 # Each room may import from the rooms before it, and from those named with it.
 ROOMS: list[set[str]] = [
     {"errors", "disk"},
-    {"types", "recipes"},
+    {"types", "settings"},
     {"images"},
     {"data", "distance", "metrics", "files", "street", "protocols", "pages", "quality"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
@@ -26,7 +26,7 @@ ROOMS: list[set[str]] = [
     {"engines"},
     {"embed", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
     {"validation", "export", "job", "matcher", "plot", "reid", "calibrate"},
-    {"training", "convert"},
+    {"training", "convert", "imprint", "recipes"},
     {"cli"},
     {"__main__"},
 ]
@@ -117,6 +117,7 @@ TORCH = {
     "augment",
     "feed",
     "graph",
+    "imprint",
     "machine",
     "runs",
     "validation",

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from reid.export import export_onnx
     from reid.identify import Identifier
     from reid.matcher import search
-    from reid.recipes import TrainConfig
     from reid.reid import ReId
+    from reid.settings import TrainConfig
     from reid.training import train
     from reid.types import Crop, Embeddings, Match, Ranking, Report, Verdict
     from reid.verify import Verifier
@@ -32,7 +32,7 @@ _HOME = {
     "ReId": "reid",
     "ReidError": "errors",
     "Report": "types",
-    "TrainConfig": "recipes",
+    "TrainConfig": "settings",
     "Verdict": "types",
     "Verifier": "verify",
     "evaluate": "evaluation",

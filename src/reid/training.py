@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reid import augment, checkpoint, losses
+from reid.embed import Embedder
 from reid.errors import DataError, Stopped
 from reid.feed import Data, Feed
 from reid.graph import Graphed
+from reid.imprint import imprint
 from reid.machine import keep_freed_memory
 from reid.nets import Features, build
-from reid.recipes import Stage, TrainConfig
 from reid.runs import BEST, LAST, Run
 from reid.sampler import Groups, PairSampler, PKSampler, ShuffledSampler, share
+from reid.settings import Stage, TrainConfig
 from reid.types import Crop, Report
 from reid.validation import DEVIATION, MEAN, Validation, figures, normalise
 
@@ -92,14 +94,16 @@ def train(
     total = steps * config.epochs
     run = Run(folder, config, data.facts, resume, tensorboard) if fabric.is_global_zero else None
     fabric.barrier()
+    taught = teach(config.teacher, data.crops, tell) if config.teacher else None
 
     # ── network, losses, optimizer ──
     torch.manual_seed(config.seed)
     net = build(config.net, classes=data.people, **config.net_options)
     known: set[str] = set()
+    able = False
     if config.init:
         fit = checkpoint.initialise(net, config.init)
-        known = set(fit.matched)
+        known, able = set(fit.matched), all(name.startswith(checkpoint.CLASSIFIER) for name in fit.fresh)
         tell(f"starting from {config.init}: {fit}")
     average = build(config.net, classes=data.people, **config.net_options)
     average.load_state_dict(net.state_dict())
@@ -157,6 +161,12 @@ def train(
                 stage = config.stage(epoch)
                 feed = Feed(data.crops, stage.height, stage.width, fabric.device)
                 held_out = Validation(data.validation if fabric.is_global_zero else {}, stage, fabric.device)
+            if able and step == 0:
+                with fabric.autocast():
+                    able = imprint(average, feed, torch.from_numpy(data.labels))
+                if able:
+                    net.load_state_dict(average.state_dict())
+                    tell("the classifier starts at the mean of each person")
             if thawed:
                 frozen = epoch < config.freeze
                 for name, parameter in net.named_parameters():
@@ -183,7 +193,10 @@ def train(
                     torch.manual_seed(seed(config.seed, number, fabric.global_rank))  # dropout
                     targets = data.targets(rows).to(fabric.device, non_blocking=True)
                     with fabric.no_backward_sync(model, enabled=part + 1 < config.accumulate):
-                        features, pids = gather(fabric, model(normalise(pixels)), targets)
+                        features = model(normalise(pixels))
+                        if taught is not None:
+                            features = features._replace(taught=taught[rows].to(fabric.device, non_blocking=True))
+                        features, pids = gather(fabric, features, targets)
                         torch.manual_seed(seed(config.seed, number))  # random triplets, the same in all processes
                         values = {t.name: term(features, pids) for t, term in zip(config.losses, terms, strict=True)}
                         means = {t.name: values[t.name].mean() for t in config.losses}
@@ -329,6 +342,13 @@ def schedule(config: TrainConfig, done: float, epochs: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
 
 
+def teach(teacher: str, crops: Sequence[Crop], tell: Callable[[str], None]) -> Tensor:
+    """(N, D) of unit length, what another model makes of the crops as they are."""
+    embedder = Embedder(teacher)
+    tell(f"taught by {embedder.name}, model {embedder.fingerprint}")
+    return nn.functional.normalize(torch.from_numpy(np.array(embedder(crops).vectors)))
+
+
 def seed(*numbers: int) -> int:
     """One 63-bit seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
@@ -346,7 +366,8 @@ def gather(fabric: lightning_fabric.Fabric, features: Features, pids: Tensor) ->
         return parts.flatten(0, 1)
 
     logits, parts = (tuple(whole(x) for x in many) for many in (features.logits, features.parts))
-    return Features(whole(features.embedding), whole(features.metric), logits, parts), whole(pids)
+    taught = None if features.taught is None else whole(features.taught)
+    return Features(whole(features.embedding), whole(features.metric), logits, parts, taught=taught), whole(pids)
 
 
 def agreed(fabric: lightning_fabric.Fabric, flag: Sequence[bool]) -> bool:
