@@ -26,7 +26,7 @@ ROOMS: list[set[str]] = [
     {"engines"},
     {"embed", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
     {"validation", "export", "job", "matcher", "plot", "reid", "calibrate"},
-    {"training", "convert", "imprint", "recipes"},
+    {"training", "convert", "imprint", "recipes", "processes"},
     {"cli"},
     {"__main__"},
 ]
@@ -118,6 +118,7 @@ TORCH = {
     "feed",
     "graph",
     "imprint",
+    "processes",
     "machine",
     "runs",
     "validation",

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +24,8 @@ from reid.feed import Data, Feed
 from reid.graph import Graphed
 from reid.imprint import imprint
 from reid.machine import keep_freed_memory
-from reid.nets import Features, build
+from reid.nets import build
+from reid.processes import agreed, gather, interruptible
 from reid.runs import BEST, LAST, Run
 from reid.sampler import Groups, PairSampler, PKSampler, ShuffledSampler, share
 from reid.settings import Stage, TrainConfig
@@ -352,52 +350,6 @@ def teach(teacher: str, crops: Sequence[Crop], tell: Callable[[str], None]) -> T
 def seed(*numbers: int) -> int:
     """One 63-bit seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-def gather(fabric: lightning_fabric.Fabric, features: Features, pids: Tensor) -> tuple[Features, Tensor]:
-    """The features of all processes' crops, with gradients, so that losses see the whole batch."""
-    if fabric.world_size == 1:
-        return features, pids
-    if features.pairs is not None:
-        raise DataError("a network with a pair head trains in one process; start it without torchrun")
-
-    def whole(x: Any) -> Any:
-        parts: Any = fabric.all_gather(x, sync_grads=True)
-        return parts.flatten(0, 1)
-
-    logits, parts = (tuple(whole(x) for x in many) for many in (features.logits, features.parts))
-    taught = None if features.taught is None else whole(features.taught)
-    return Features(whole(features.embedding), whole(features.metric), logits, parts, taught=taught), whole(pids)
-
-
-def agreed(fabric: lightning_fabric.Fabric, flag: Sequence[bool]) -> bool:
-    """Whether any process has raised its flag."""
-    if fabric.world_size == 1:
-        return any(flag)
-    raised: Any = fabric.all_reduce(torch.tensor(float(any(flag)), device=fabric.device), reduce_op="sum")
-    return bool(raised > 0)
-
-
-@contextmanager
-def interruptible() -> Iterator[list[bool]]:
-    """A list that Ctrl-C and SIGTERM append to instead of ending the process; a second Ctrl-C ends it."""
-    came: list[bool] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield came
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: object) -> None:
-        came.append(True)
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def describe(line: Mapping[str, Any], epochs: int) -> str:
