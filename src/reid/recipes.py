@@ -184,11 +184,25 @@ def siamese() -> TrainConfig:
 
 
 def swimmers() -> TrainConfig:
-    """The swimmers study's compact CNN, 166,880 parameters, with the semi-hard triplet loss.
+    """The swimmers study (github.com/farhantandia): the compact CNN, 166,880 parameters, semi-hard triplets, from scratch.
 
     reid train swimmers/ --recipe swimmers -o run/
+
+    Eight swimmers from above. docs/swimmers.md has the study, its numbers and what they are worth.
     """
-    return TrainConfig(net="compact", losses=(Loss("semi-hard", 1.0, {"margin": 1.0}),), stages=(Stage(60, 160, 80),))
+    return TrainConfig(
+        net="compact",
+        losses=(Loss("semi-hard", 1.0, {"margin": 1.0}),),
+        stages=(Stage(30, 180, 80),),
+        people=8,
+        crops=8,
+        rarity=0.0,
+        rate=1e-3,
+        warmup=1,
+        average=0.99,
+        augment=Augment(erase=0.0),
+        hold_out=0,
+    )
 
 
 def osnet() -> TrainConfig:

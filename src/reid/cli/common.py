@@ -38,7 +38,8 @@ def ending(*suffixes: str) -> Callable[[str], Path]:
 
     def path(name: str) -> Path:
         if Path(name).suffix.lower() not in suffixes:
-            raise argparse.ArgumentTypeError(f"{name} does not end in {suffixes[0]}, and might be a file of yours")
+            known = " or ".join(suffixes)
+            raise argparse.ArgumentTypeError(f"{name} does not end in {known}, and might be a file of yours")
         if not Path(name).parent.is_dir():
             raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist")
         return Path(name)
