@@ -146,7 +146,6 @@ def _torch(path: Path, data: bytes, precision: str = "fp32") -> Engine:
 _OWN: dict[str, Callable[[Path, bytes], Engine]] = {
     ".onnx": OnnxRuntime,
     "": OnnxRuntime,
-    ".writing": OnnxRuntime,  # what `disk.replacing` calls a file that is looked at before it gets its name
     ".xml": _openvino,
 }
 """By suffix; files of all others are weights for PyTorch."""
