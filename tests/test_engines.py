@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from reid import cache, checkpoint, engines
+from reid import cache, checkpoint, engines, files
 from reid.embed import HANDFUL, Embedder
 from reid.engines import choice, cosines
 from reid.engines.pytorch import Torch
-from reid.errors import ModelError
+from reid.errors import ModelError, Stopped
 from reid.export import export_onnx
 from reid.images import RGB, Preprocess
+from reid.job import embed_to_file
 from reid.nets import build
+from reid.types import Crop
 from tests.conftest import Run, tiny_model
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 180, 80, 3), dtype=np.uint8)
@@ -144,6 +146,24 @@ def test_a_stream_changes_engine_on_its_way(model: Path, timed: list[str], draw:
     made = embedder([path] * (HANDFUL + 100))
     assert embedder.engine.name == "openvino"
     np.testing.assert_allclose(made.vectors, made.vectors[:1].repeat(len(made.vectors), 0), atol=1e-6)
+
+
+def test_a_job_is_done_by_one_engine(model: Path, timed: list[str], draw: Callable[..., Path], tmp_path: Path) -> None:
+    crops = [Crop(str(draw("a.png")))] * (HANDFUL + 20)
+
+    def stop(done: int) -> None:
+        if done > 0:
+            raise Stopped("stop")
+
+    for name in ("whole.npz", "broken.npz"):
+        embedder = Embedder(model, threads=1)
+        if name == "broken.npz":
+            with pytest.raises(Stopped):
+                embed_to_file(embedder, crops, tmp_path / name, stop)
+            assert embedder.engine.name == "openvino"
+            embedder = Embedder(model, threads=1)
+        embed_to_file(embedder, crops, tmp_path / name)
+    assert files.load(tmp_path / "broken.npz") == files.load(tmp_path / "whole.npz")
 
 
 def test_an_engine_that_was_named_stays(model: Path, timed: list[str]) -> None:

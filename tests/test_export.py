@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from reid import checkpoint, data, images
+from reid.drift import batches, chosen
 from reid.embed import Embedder
 from reid.engines import cosines
 from reid.errors import DataError, ModelError
 from reid.export import Drift, Export, export_model, source
-from reid.export.drift import batches, chosen
 from reid.images import VIEWS
 from reid.nets.features import Features
 from reid.street import draw_street

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,10 +143,16 @@ class Embedder:
         checked = [images.check_rgb(p, f"picture {i}") for i, p in enumerate(pictures)]
         if not checked:
             return np.empty((0, self.dim), np.float32)
-        self._settle(len(checked))
-        step = self.batch
-        looks = ([self.preprocess.look(p) for p in checked[i : i + step]] for i in range(0, len(checked), step))
-        return np.concatenate([self._embed(part, self.threads) for part in looks])
+        self.settle(len(checked))
+        step, threads = self._split(len(checked))
+
+        def work(start: int) -> Vectors:
+            return self._embed([self.preprocess.look(p) for p in checked[start : start + step]], threads)
+
+        if step == len(checked):
+            return work(0)
+        with ThreadPoolExecutor(self.threads) as pool:
+            return np.concatenate(list(pool.map(work, range(0, len(checked), step))))
 
     def stream(self, crops: Iterable[Crop | str | os.PathLike[str]]) -> Iterator[Batch]:
         """Embed any number of crops in constant memory, in order, broken pictures left out and named.
@@ -154,36 +160,53 @@ class Embedder:
         Each thread reads, decodes and embeds whole batches on its own. That keeps the cores busier than sharing each
         inference among them, where one thread that is still decoding holds up all the others.
         """
-        source = (c if isinstance(c, Crop) else Crop(os.fspath(c)) for c in crops)
+        rest = (c if isinstance(c, Crop) else Crop(os.fspath(c)) for c in crops)
+        first = list(islice(rest, self.batch * self.threads))
+        step, threads = self._split(len(first))
+        source = chain(first, rest)
+        if len(first) <= step and len(first) < self.batch * self.threads:  # nothing to share out
+            if first:
+                self.settle(len(first))
+                yield self._added_up(self._work(first, threads))
+            return
         with ThreadPoolExecutor(self.threads, thread_name_prefix="embed") as pool:
             ahead: deque[Future[tuple[Batch, float, float]]] = deque()
             try:
                 while True:
-                    while len(ahead) < 2 * self.threads and (chunk := list(islice(source, self.batch))):
-                        self._settle(len(chunk), ahead)
-                        ahead.append(pool.submit(self._work, chunk))
+                    while len(ahead) < 2 * self.threads and (chunk := list(islice(source, step))):
+                        self.settle(len(chunk), ahead)
+                        ahead.append(pool.submit(self._work, chunk, threads))
                     if not ahead:
                         return
                     started = time.perf_counter()
-                    batch, decoding, inference = ahead.popleft().result()
+                    done = ahead.popleft().result()
                     self.seconds["waiting"] += time.perf_counter() - started
-                    self.seconds["decode"] += decoding
-                    self.seconds["inference"] += inference
-                    yield batch
+                    yield self._added_up(done)
             finally:
                 for waiting in ahead:
                     waiting.cancel()
 
-    def _settle(self, more: int, running: Iterable[Future[Any]] = ()) -> None:
-        """Change to the fastest engine once, when there were enough pictures for that to pay."""
+    def _added_up(self, done: tuple[Batch, float, float]) -> Batch:
+        """A batch, once the seconds that it took are accounted for."""
+        self.seconds["decode"] += done[1]
+        self.seconds["inference"] += done[2]
+        return done[0]
+
+    def settle(self, pictures: int, running: Iterable[Future[Any]] = ()) -> None:
+        """Count pictures that are to come, and change to the fastest engine once they are more than a HANDFUL.
+
+        Args:
+            pictures: how many more.
+            running: work under way, which is waited for, so that what is timed has the cores to itself.
+        """
         if self._left <= 0 or not self._choosing.acquire(blocking=False):
             return
         try:
-            self._left -= more
+            self._left -= pictures
             if self._left <= 0:
                 from reid.engines.choice import fastest  # not needed by who looks at two pictures
 
-                wait(running)  # what is timed has the cores to itself
+                wait(running)
                 self.engine = fastest(self._path, self.engine, self.preprocess, self.threads, self._batch)
         finally:
             self._choosing.release()
@@ -193,7 +216,13 @@ class Embedder:
         """Images per inference."""
         return self._batch or self.engine.usual
 
-    def _work(self, crops: list[Crop]) -> tuple[Batch, float, float]:
+    def _split(self, count: int) -> tuple[int, int]:
+        """For so many pictures, how many make a batch and how many threads share its inference."""
+        if self.engine.alone or count < self.threads:
+            return max(1, min(self.batch, count)), self.threads
+        return min(self.batch, -(-count // self.threads)), 1
+
+    def _work(self, crops: list[Crop], threads: int) -> tuple[Batch, float, float]:
         """One batch, from file names to vectors; and the seconds that decoding and inference took."""
         started = time.perf_counter()
         skipped: list[Skipped] = []
@@ -215,7 +244,7 @@ class Embedder:
             except ImageError as error:
                 skipped.append(Skipped(crop, str(error)))
         decoded = time.perf_counter()
-        for (i, _, _), vector in zip(fresh, self._embed([looks for _, _, looks in fresh], 1), strict=True):
+        for (i, _, _), vector in zip(fresh, self._embed([looks for _, _, looks in fresh], threads), strict=True):
             good[i] = (good[i][0], vector)
         if self.cache and fresh:
             self.cache.put({digest: good[i][1] for i, digest, _ in fresh})

@@ -37,6 +37,7 @@ class Engine(Protocol):
         about: what the file says of itself; "preprocess" holds the fields of a Preprocess.
         batch, height, width: that the model is built for, None where free.
         usual: images per inference that suit the device.
+        alone: whether one large batch at a time suits it better than a small one for each core.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Engine(Protocol):
     height: int | None
     width: int | None
     usual: int
+    alone: bool
 
     def run(self, pictures: RGB, preprocess: Preprocess, threads: int) -> Vectors:
         """(N, height, width, 3) bytes to (N, …) outputs, on so many threads; several calls may run at once."""

@@ -33,7 +33,7 @@ def open_session(data: bytes, path: Path, threads: int) -> onnxruntime.Inference
 class OnnxRuntime:
     """An ONNX file on the CPU."""
 
-    name, usual = "onnxruntime", 16
+    name, usual, alone = "onnxruntime", 16, False
 
     def __init__(self, path: Path, data: bytes):
         self.path, self.data = path, data

@@ -38,7 +38,8 @@ class Torch:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if precision == "fp16" and self.device == "cpu":
             raise ModelError("PyTorch computes in fp16 on a GPU only; here it can in fp32 and bf16")
-        self.usual = 128 if self.device == "cuda" else 16
+        self.alone = self.device == "cuda"
+        self.usual = 128 if self.alone else 16
         self._type = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         net, header = old.load(path)
         self._net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -53,7 +53,7 @@ class OpenVino:
     or were not.
     """
 
-    name, usual = "openvino", 16
+    name, usual, alone = "openvino", 16, False
 
     def __init__(self, path: Path, data: bytes, precision: str = "fp32"):
         try:

@@ -15,9 +15,9 @@ from torch import nn
 
 from reid import checkpoint, images, old
 from reid.disk import replacing
+from reid.drift import KEPT, Drift, batches, chosen
 from reid.embed import Embedder, Skipped, pair_head
 from reid.errors import ModelError
-from reid.export.drift import KEPT, Drift, batches, chosen
 from reid.export.files import place, save, told
 from reid.export.smaller import SCHEMES, half, quantised
 from reid.export.source import Source, from_graph, from_net

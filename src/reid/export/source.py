@@ -60,7 +60,7 @@ def from_net(net: nn.Module, header: dict[str, Any], inside: str, views: str | N
 class _Network:
     """A network as it was traced, in the place of an engine."""
 
-    name, usual, data = "torch", 16, b""
+    name, usual, alone, data = "torch", 16, False, b""
     batch: int | None = None
     height: int | None = None
     width: int | None = None
