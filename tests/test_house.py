@@ -25,7 +25,7 @@ ROOMS: list[set[str]] = [
     {"old"},
     {"engines"},
     {"embed", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
-    {"validation", "export", "job", "matcher", "plot", "reid", "calibrate"},
+    {"validation", "drift", "bench", "export", "job", "matcher", "plot", "reid", "calibrate"},
     {"training", "convert", "imprint", "recipes", "processes"},
     {"cli"},
     {"__main__"},

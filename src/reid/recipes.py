@@ -184,7 +184,7 @@ def siamese() -> TrainConfig:
 
 
 def swimmers() -> TrainConfig:
-    """The swimmers study (github.com/farhantandia): the compact CNN, 166,880 parameters, semi-hard triplets, from scratch.
+    """The swimmers study (farhantandia): the compact CNN, 166,880 parameters, semi-hard triplets, from scratch.
 
     reid train swimmers/ --recipe swimmers -o run/
 
