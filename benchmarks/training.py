@@ -106,7 +106,7 @@ def ours(spec: dict[str, Any]) -> dict[str, Any]:
     crops = data.read(spec["crops"])
     config = TrainConfig(
         net_options={"width": spec["width"], "neck": "relu"},
-        losses=(Loss("batch-hard", 1.0, {"margin": 0.3}), Loss("cross-entropy", 1.0, {"smoothing": 0.1})),
+        losses=(Loss("triplet-hard", 1.0, {"margin": 0.3}), Loss("cross-entropy", 1.0, {"smoothing": 0.1})),
         stages=(Stage(2, spec["height"], spec["wide"]),),
         people=PEOPLE,
         crops=CROPS,
