@@ -21,7 +21,7 @@ ROOMS: list[set[str]] = [
     {"data", "distance", "metrics", "files", "street", "protocols", "pages", "quality"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"verify", "losses", "sampler", "augment", "nets"},
-    {"cluster", "identify", "checkpoint"},
+    {"cluster", "identify", "checkpoint", "gallery"},
     {"old"},
     {"engines"},
     {"embed", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
