@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reid.errors import ReidError
     from reid.evaluation import evaluate
     from reid.export import export_onnx
+    from reid.gallery.gallery import Gallery
     from reid.identify import Identifier
     from reid.matcher import search
     from reid.reid import ReId
@@ -26,6 +27,7 @@ _HOME = {
     "Crop": "types",
     "Embedder": "embed",
     "Embeddings": "types",
+    "Gallery": "gallery.gallery",
     "Identifier": "identify",
     "Match": "types",
     "Ranking": "types",
@@ -47,6 +49,7 @@ __all__ = [
     "Crop",
     "Embedder",
     "Embeddings",
+    "Gallery",
     "Identifier",
     "Match",
     "Ranking",
