@@ -36,13 +36,14 @@ from reid.identify import Identifier
 from reid.machine import suited
 from reid.nets import build
 from reid.plot import curves, maps
-from reid.recipes import RECIPES, Loss, TrainConfig
+from reid.recipes import RECIPES
+from reid.settings import Loss, TrainConfig
 from reid.training import train
 from reid.types import Crop
 from reid.validation import normalise
 
 PIXELS = (40, 20)  # height and width of the pictures that are compared without a model
-RECIPE = RECIPES["swimmers"]
+RECIPE = RECIPES["swimmers"]()
 METHODS: dict[str, TrainConfig] = {
     "cross-entropy": replace(RECIPE, losses=(Loss("cross-entropy"),), batches="shuffled"),
     "semi-hard": RECIPE,

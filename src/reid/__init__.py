@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from reid.errors import ReidError
     from reid.evaluation import evaluate
     from reid.export import export_onnx
+    from reid.gallery.gallery import Gallery
     from reid.identify import Identifier
     from reid.matcher import search
-    from reid.recipes import TrainConfig
     from reid.reid import ReId
+    from reid.settings import TrainConfig
     from reid.training import train
     from reid.types import Crop, Embeddings, Match, Ranking, Report, Verdict
     from reid.verify import Verifier
@@ -26,13 +27,14 @@ _HOME = {
     "Crop": "types",
     "Embedder": "embed",
     "Embeddings": "types",
+    "Gallery": "gallery.gallery",
     "Identifier": "identify",
     "Match": "types",
     "Ranking": "types",
     "ReId": "reid",
     "ReidError": "errors",
     "Report": "types",
-    "TrainConfig": "recipes",
+    "TrainConfig": "settings",
     "Verdict": "types",
     "Verifier": "verify",
     "evaluate": "evaluation",
@@ -47,6 +49,7 @@ __all__ = [
     "Crop",
     "Embedder",
     "Embeddings",
+    "Gallery",
     "Identifier",
     "Match",
     "Ranking",

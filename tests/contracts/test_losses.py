@@ -21,8 +21,8 @@ Slow = Callable[..., list[float]]
 SLOW: dict[str, Slow] = {
     "cross-entropy": slow.cross_entropy,
     "triplet-random": slow.triplet_random,
-    "semi-hard": slow.semi_hard,
-    "batch-hard": slow.batch_hard,
+    "triplet-semihard": slow.semi_hard,
+    "triplet-hard": slow.batch_hard,
     "batch-all": slow.batch_all,
     "batch-sample": slow.batch_sample,
     "lifted": slow.lifted,
@@ -31,14 +31,15 @@ SLOW: dict[str, Slow] = {
     "circle": slow.circle,
     "contrastive": slow.contrastive,
     "pair-cross-entropy": slow.pair_cross_entropy,
+    "distil": slow.distil,
 }
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("cross-entropy", {"smoothing": 0.1}),
     ("triplet-random", {"margin": 1.0, "normalise": False}),
-    ("semi-hard", {"margin": 1.0}),
-    ("semi-hard", {"normalise": False}),
-    ("batch-hard", {"margin": 0.3}),
-    ("batch-hard", {"normalise": True}),
+    ("triplet-semihard", {"margin": 1.0}),
+    ("triplet-semihard", {"normalise": False}),
+    ("triplet-hard", {"margin": 0.3}),
+    ("triplet-hard", {"normalise": True}),
     ("batch-all", {"margin": 0.3}),
     ("batch-all", {"margin": 0.3, "nonzero": True}),
     ("batch-all", {"nonzero": True, "normalise": True}),
@@ -71,7 +72,7 @@ def features(count: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> F
     def draw(width: int) -> Tensor:
         return torch.from_numpy(rng.normal(size=(count, width))).to(dtype)
 
-    return Features(draw(DIM), draw(DIM), (draw(CLASSES), draw(CLASSES)), (), draw(count))
+    return Features(draw(DIM), draw(DIM), (draw(CLASSES), draw(CLASSES)), (), draw(count), draw(DIM))
 
 
 def value(name: str, options: dict[str, Any], f: Features, pids: list[int] | Tensor, seed: int = 0) -> Tensor:
@@ -99,7 +100,7 @@ def test_equals_the_slow_loop(name: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "terms"),
     [
-        ("semi-hard", {}, slow.semi_hard_pairs),
+        ("triplet-semihard", {}, slow.semi_hard_pairs),
         ("batch-all", {"margin": 0.3}, slow.batch_all_triplets),
         ("batch-all", {"margin": 0.3, "nonzero": True}, slow.batch_all_triplets),
     ],
@@ -117,7 +118,7 @@ def test_semi_hard_negatives_are_farther_not_level() -> None:
     x, pids = torch.tensor([[0.0], [1.0], [-1.0], [3.0]]), [0, 0, 1, 1]
     options = {"margin": 10.0, "normalise": False}
     expected = slow.semi_hard(Features(x, x), pids, **options)
-    np.testing.assert_allclose(value("semi-hard", options, Features(x, x), pids), expected)
+    np.testing.assert_allclose(value("triplet-semihard", options, Features(x, x), pids), expected)
     assert expected[0] == 1 - 9 + 10
 
 
@@ -151,12 +152,14 @@ def test_order_does_not_matter(name: str) -> None:
     pids = torch.tensor(BATCHES["a pair and one" if name in RANDOM else "uneven"])
     whole, order = features(len(pids)), torch.randperm(len(pids), generator=torch.Generator().manual_seed(0))
     assert whole.pairs is not None
+    assert whole.taught is not None
     shuffled = Features(
         whole.embedding[order],
         whole.metric[order],
         tuple(x[order] for x in whole.logits),
         (),
         whole.pairs[order][:, order],
+        whole.taught[order],
     )
     torch.testing.assert_close(value(name, {}, shuffled, pids[order]), value(name, {}, whole, pids)[order])
 
@@ -164,9 +167,8 @@ def test_order_does_not_matter(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_single(name: str, dtype: torch.dtype) -> None:
     pids, half = BATCHES["uneven"], features(10, dtype=dtype)
-    assert half.pairs is not None
     single = Features(
-        half.embedding.float(), half.metric.float(), tuple(x.float() for x in half.logits), (), half.pairs.float()
+        *(x if x == () else tuple(y.float() for y in x) if isinstance(x, tuple) else x.float() for x in half)
     )
     mine, plain, labels = build(name, CLASSES, DIM), build(name, CLASSES, DIM), torch.tensor(pids)
     for _ in range(2):  # the second sees what the first has left
@@ -204,7 +206,7 @@ def test_gradients_are_finite(name: str, options: dict[str, Any], where: str) ->
         }[where]
         leaves = [x.clone().requires_grad_() for x in (metric, scale * f.pairs, *(scale * x for x in f.logits))]
         with torch.autograd.detect_anomaly():  # nothing becomes NaN on the way either
-            out = value(name, options, Features(leaves[0], leaves[0], tuple(leaves[2:]), (), leaves[1]), pids)
+            out = value(name, options, Features(leaves[0], leaves[0], tuple(leaves[2:]), (), leaves[1], f.taught), pids)
             assert out.isfinite().all(), batch
             if out.requires_grad:
                 out.sum().backward()
@@ -215,8 +217,8 @@ def test_a_network_that_diverged_shows(name: str) -> None:
     pids, f = BATCHES["uneven"], features(10)
     assert f.pairs is not None
     broken = Features(
-        f.embedding, f.metric * torch.nan, tuple(x * torch.nan for x in f.logits), (), f.pairs * torch.nan
-    )
+        f.embedding * torch.nan, f.metric * torch.nan, tuple(x * torch.nan for x in f.logits), (), f.pairs * torch.nan
+    )._replace(taught=f.taught)
     assert value(name, {}, broken, pids).isnan().any()
 
 
@@ -226,7 +228,7 @@ def test_gradient_is_the_slope(name: str, options: dict[str, Any]) -> None:
     pids, at = BATCHES["3 people × 3"], features(9, seed=3)
 
     def f(metric: Tensor, first: Tensor, second: Tensor, pairs: Tensor) -> Tensor:
-        return value(name, options, Features(metric, metric, (first, second), (), pairs), pids)
+        return value(name, options, Features(metric, metric, (first, second), (), pairs, at.taught), pids)
 
     assert at.pairs is not None
     leaves = tuple(x.clone().requires_grad_() for x in (at.metric, *at.logits, at.pairs))
@@ -287,7 +289,7 @@ def test_centres_end_at_the_mean_rest_in_evaluation_and_resume() -> None:
 
 
 def test_build_refuses_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"no loss 'batch_hard'; choose from cross-entropy, .*batch-hard"):
+    with pytest.raises(DataError, match=r"no loss 'batch_hard'; choose from cross-entropy, .*triplet-hard"):
         build("batch_hard", CLASSES, DIM)
     with pytest.raises(DataError, match="lifted has no option gamma, marign; it takes margin, normalise"):
         build("lifted", CLASSES, DIM, marign=1.0, gamma=2)
@@ -301,7 +303,7 @@ def test_build_refuses_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_every_recipe_names_losses_that_can_be_built(recipe: str) -> None:
-    for loss in RECIPES[recipe].losses:
+    for loss in RECIPES[recipe]().losses:
         assert callable(build(loss.name, CLASSES, DIM, **loss.options))
 
 
@@ -318,14 +320,14 @@ def test_distances_are_euclidean_and_their_gradient_is_finite_at_zero() -> None:
 def test_statistics_equal_loops(batch: str) -> None:
     pids = BATCHES[batch]
     f = features(len(pids))
-    values = {n: value(n, {"margin": 0.3}, f, pids) for n in ("batch-hard", "batch-all")}
+    values = {n: value(n, {"margin": 0.3}, f, pids) for n in ("triplet-hard", "batch-all")}
     found = statistics(f, torch.tensor(pids), values | {"cross-entropy": value("cross-entropy", {}, f, pids)})
     x = f.metric.numpy()
     near = [slow.distance(x[a], x[p]) for a in range(len(pids)) for p in slow.positives(pids, a)]
     away = [slow.distance(x[a], x[n]) for a in range(len(pids)) for n in slow.negatives(pids, a)]
     hard = slow.batch_hard(f, pids, 0.3)
     expected = {
-        "active/batch-hard": slow.mean([float(v > 0) for v in hard]),
+        "active/triplet-hard": slow.mean([float(v > 0) for v in hard]),
         "active/batch-all": slow.mean([float(v > 0) for v in slow.batch_all(f, pids, margin=0.3)]),
         "distance/positive": slow.mean(near),
         "distance/negative": slow.mean(away),

@@ -1,0 +1,415 @@
+"""A gallery: crops, the people they show, and the rules under which they are kept, over any store."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from reid import cache
+from reid.errors import DataError, ModelError, ShapeError
+from reid.gallery import STORES, exports
+from reid.gallery.address import Address
+from reid.gallery.answers import Per, by_camera, nearest
+from reid.gallery.ledger import Checked, Entry, Feedback, Ledger
+from reid.gallery.records import Receipt, Summary, seconds, summaries, user, words
+from reid.gallery.rows import Ids, Rows, Where, completed, half, placed, row_ids
+from reid.gallery.store import MOST, Store
+from reid.types import Embeddings, Match
+
+FEW = 100  # queries of one search that the log names
+
+
+class Gallery:
+    """Crops with vectors, people, feedback, a log and a time to keep, at an address. Open it with `Gallery.open`.
+
+    May be used from several threads, and several processes may have it open at once. `by` is who does it, for the log;
+    the user's name on this machine where it is left out.
+
+    Attributes:
+        address: where it is.
+        model: fingerprint of the model whose vectors it holds.
+        dim: length of a vector.
+    """
+
+    def __init__(self, store: Store, ledger: Ledger, address: Address, clock: Callable[[], float] = time.time):
+        self._store, self._ledger, self._clock = store, ledger, clock
+        self.address, self.model, self.dim = address, store.model, store.dim
+
+    @classmethod
+    def open(
+        cls,
+        address: str | os.PathLike[str],
+        model: str | None = None,
+        dim: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> Gallery:
+        """Open the gallery at an address; what is older than it keeps is erased.
+
+        Args:
+            address: a file that ends in .db, or the URL of a server.
+            model: fingerprint of the model that is going to be used with it.
+            dim: the length of that model's vectors. With both, a gallery is made where there is none.
+            clock: the time now, in seconds since 1970.
+
+        Raises:
+            DataError: there is none, it is damaged, or it cannot be reached.
+            ModelError: it holds vectors of another model.
+            MissingExtra: a package for such addresses is not installed.
+        """
+        where = Address.parse(address)
+        if where.scheme not in STORES:
+            raise DataError(f"{where.shown} starts with {where.scheme}://; galleries are {', '.join(STORES)}")
+        store = STORES[where.scheme](where, model, dim)
+        gallery = cls(store, Ledger(where.ledger), where, clock)
+        try:
+            if model is not None:
+                gallery.check(model)
+            gallery.expire()
+        except BaseException:
+            gallery.close()
+            raise
+        return gallery
+
+    def check(self, model: str) -> None:
+        """Refuse another model.
+
+        Raises:
+            ModelError: the gallery holds vectors of another one.
+        """
+        if model != self.model:
+            raise ModelError(
+                f"{self.address.shown} holds vectors of model {self.model}, and this is {model}; use the model it "
+                f"was made with, or embed it again with `reid index rebuild {self.address.shown} --model M`"
+            )
+
+    def add(
+        self,
+        made: Embeddings,
+        tags: Iterable[str] = (),
+        pictures: Sequence[bytes | None] | None = None,
+        by: str | None = None,
+    ) -> Ids:
+        """Add crops, or bring up to date those that are there: by path, so that adding twice changes nothing.
+
+        What was known of a crop and is not said again stays: person, camera, time, tracklet, tags, picture, and when it
+        first came in. A path that leads to a file is kept absolute.
+
+        Args:
+            made: N crops.
+            tags: words for all of them.
+            pictures: N small JPEG files to keep, or None.
+
+        Returns:
+            (N,) ids of their rows.
+
+        Raises:
+            ModelError: the vectors are of another model.
+            ShapeError: they do not fit half precision, or the pictures are not as many.
+            DataError: they cannot be written; then none of them was.
+        """
+        self.check(made.model)
+        if pictures is not None and len(pictures) != len(made):
+            raise ShapeError(f"crops: {len(made)}, pictures: {len(pictures)}; give one, or None, for each crop")
+        crops = tuple(placed(crop) for crop in made.crops)
+        ids = np.array(row_ids(crops), dtype=np.int64)
+        last = {row: at for at, row in enumerate(ids.tolist())}  # a path that comes twice counts as it comes last
+        at = list(last.values())
+        rows = Rows(
+            ids[at],
+            half(made.vectors[at]),
+            tuple(crops[i] for i in at),
+            (frozenset(tags),) * len(at),
+            tuple(pictures[i] for i in at) if pictures is not None else (None,) * len(at),
+            np.full(len(at), self._clock()),
+        )
+        with self._ledger.alone():
+            rows = self._with_what_was_known(rows)
+            self._store.upsert(rows)
+            self._record("add", by, rows=len(rows))
+        return ids
+
+    def search(
+        self,
+        query: Embeddings,
+        k: int = 10,
+        where: Where | None = None,
+        other_cameras: bool = False,
+        per: Per = "crop",
+        by: str | None = None,
+    ) -> list[tuple[Match, ...]]:
+        """For each of Q crops the k nearest of the gallery, exactly; a crop is never an answer to itself.
+
+        Args:
+            query: embedded by the gallery's model.
+            k: answers per query, at most.
+            where: which rows may be answers.
+            other_cameras: leave out the camera that saw the query.
+            per: "crop"; or "person", then the nearest crop of each person, and of each tracklet that is nobody's. An
+                answer's row is `row_id(match.crop)`.
+
+        Raises:
+            ModelError: the query is of another model.
+        """
+        self.check(query.model)
+        if not 1 <= k < MOST:
+            raise DataError(f"k is {k}; ask for 1 to {MOST - 1:,} answers")
+        where = where or Where()
+        self._check_cameras(where)
+        vectors = half(query.vectors).astype(np.float32)
+        own = row_ids(map(placed, query.crops))
+        answers: list[tuple[Match, ...]] = [()] * len(query)
+        for rows, only in by_camera(query.crops, where, other_cameras).items():
+            found = nearest(self._store, vectors[list(rows)], [own[i] for i in rows], k, only, per)
+            for i, matches in zip(rows, found, strict=True):
+                answers[i] = matches
+        about = [self._ledger.pseudonym(crop.path) for crop in query.crops[:FEW]]
+        self._record(
+            "search", by, queries=len(query), k=k, per=per, where=words(where, self._ledger.pseudonym), of=about
+        )
+        return answers
+
+    def _check_cameras(self, where: Where) -> None:
+        unknown = [name for name in sorted(where.cameras or ()) if not self.count(Where(cameras=frozenset([name])))]
+        if unknown:
+            raise DataError(f"the gallery has no crop of camera {', '.join(unknown)}; leave it out, or check its name")
+
+    def rows(self, where: Where | None = None, vectors: bool = True, pictures: bool = True) -> Iterator[Rows]:
+        """Rows in the order of their ids, in parts of a few thousand. Without `vectors` they are (N, 0)."""
+        return self._store.fetch(where or Where(), vectors, pictures)
+
+    def embeddings(self, where: Where | None = None) -> Embeddings:
+        """Rows as embeddings, all in memory."""
+        rows = Rows.join(list(self.rows(where, pictures=False)), self.dim)
+        return Embeddings(rows.vectors.astype(np.float32), rows.crops, self.model)
+
+    def count(self, where: Where | None = None) -> int:
+        """How many rows there are."""
+        return self._store.count(where or Where())
+
+    def people(self, where: Where | None = None) -> list[Summary]:
+        """Everyone who is enrolled, by name."""
+        return summaries(self.rows(where, vectors=False, pictures=False), "pid")
+
+    def tracklets(self, where: Where | None = None) -> list[Summary]:
+        """All tracklets, by name."""
+        return summaries(self.rows(where, vectors=False, pictures=False), "tracklet")
+
+    def enrol(self, name: str, what: Where | Embeddings, by: str | None = None) -> int:
+        """Say that crops show this person, a new one or one who is enrolled already. How many there were.
+
+        Args:
+            name: of the person.
+            what: rows of the gallery, or new crops, which are added.
+
+        Raises:
+            DataError: no row is meant.
+            ModelError: new crops are of another model.
+        """
+        if isinstance(what, Embeddings):
+            crops = tuple(replace(crop, pid=name, role="person") for crop in what.crops)
+            self.add(Embeddings(what.vectors, crops, what.model), by=by)
+            count = len(what)
+        else:
+            count = self._name(what, name)
+        if not count:
+            raise DataError(f"no crop was given to enrol {name} with; choose some that are in the gallery, or add them")
+        self._record("enrol", by, person=self._ledger.pseudonym(name), rows=count)
+        return count
+
+    def rename(self, name: str, new: str, by: str | None = None) -> int:
+        """Give a person another name. How many rows there were.
+
+        Raises:
+            DataError: nobody has that name, or somebody has the new one already.
+        """
+        if self._known(new):
+            raise DataError(f"{new} is somebody already; to make {name} and {new} one person, merge them")
+        return self._renamed("rename", [name], new, by)
+
+    def merge(self, names: Iterable[str], into: str, by: str | None = None) -> int:
+        """Say that several people are one, called `into`. How many rows changed.
+
+        Raises:
+            DataError: nobody has one of the names.
+        """
+        return self._renamed("merge", sorted(set(names) - {into}), into, by)
+
+    def split(self, name: str, where: Where, new: str, by: str | None = None) -> int:
+        """Say that some of a person's crops show somebody else. How many rows changed.
+
+        Raises:
+            DataError: no row of that person is meant, or all of them are.
+        """
+        if where.people not in (None, frozenset([name])):
+            raise DataError(f"the crops to split off are asked for among other people than {name}; leave people out")
+        own = frozenset([name])
+        chosen = replace(where, people=own)
+        some, all_of_them = self.count(chosen), self._of(name)
+        if not 0 < some < all_of_them:
+            raise DataError(
+                f"{some} of {name}'s {all_of_them} crops would be split off; choose some and leave some, or rename"
+            )
+        count = self._name(chosen, new)
+        self._record("split", by, person=self._ledger.pseudonym(name), into=self._ledger.pseudonym(new), rows=count)
+        return count
+
+    def forget_person(self, name: str, by: str | None = None) -> int:
+        """Forget who somebody is: the crops stay, without a person. To remove the crops, `erase` them.
+
+        Raises:
+            DataError: nobody has that name.
+        """
+        self._of(name)
+        count = self._name(Where(people=frozenset([name])), None)
+        self._store.delete(Where(ids=frozenset()))  # which leaves nothing of what was written over either
+        self._record("forget", by, person=self._ledger.pseudonym(name), rows=count)
+        return count
+
+    def _known(self, name: str) -> int:
+        return self.count(Where(people=frozenset([name])))
+
+    def _of(self, name: str) -> int:
+        """How many crops there are of a person, who must be known."""
+        count = self._known(name)
+        if not count:
+            raise DataError(f"nobody in the gallery is called {name}; `reid index list` shows who is")
+        return count
+
+    def _renamed(self, what: str, names: Sequence[str], new: str, by: str | None) -> int:
+        for name in names:
+            self._of(name)
+        count = self._name(Where(people=frozenset(names)), new)
+        of = [self._ledger.pseudonym(name) for name in names]
+        self._record(what, by, people=of, into=self._ledger.pseudonym(new), rows=count)
+        return count
+
+    def _name(self, where: Where, name: str | None) -> int:
+        """Write rows again with another person."""
+        with self._ledger.alone():
+            rows = Rows.join(list(self._store.fetch(where)), self.dim)
+            crops = tuple(replace(crop, pid=name, role="person") for crop in rows.crops)
+            self._store.upsert(replace(rows, crops=crops))
+        return len(rows)
+
+    def feedback(self, query: int, answer: int, same: bool, by: str | None = None) -> Feedback:
+        """Keep a word on whether two rows show one person; a later word on the same two replaces it.
+
+        Raises:
+            DataError: they are one row, or one of them is not there. An uploaded picture must be added first.
+        """
+        if query == answer or self.count(Where(ids=frozenset([query, answer]))) < 2:
+            raise DataError(f"rows {query} and {answer} are not two crops of the gallery; add the picture first")
+        word = Feedback(query, answer, bool(same), by or user(), self._clock())
+        self._ledger.say(word)
+        self._record("feedback", by, same=bool(same), of=[self._ledger.pseudonym(str(i)) for i in (query, answer)])
+        return word
+
+    def feedbacks(self) -> list[Feedback]:
+        """All feedback, oldest first."""
+        return self._ledger.said()
+
+    def export_pairs(self, path: str | os.PathLike[str]) -> int:
+        """Write feedback as a table of pairs, a,b,camera_a,camera_b,same, that `reid verify --fit` reads. How many.
+
+        Raises:
+            DataError: there is none of crops whose pictures are left, or the file cannot be written.
+        """
+        return exports.pairs(Path(path), self._ledger.said(), self._pictured)
+
+    def export_crops(self, path: str | os.PathLike[str]) -> int:
+        """Write crops whose person is known, by name or by feedback, as a table that `reid train` reads. How many.
+
+        Raises:
+            DataError: there is none whose picture is left, or the file cannot be written.
+        """
+        return exports.crops(Path(path), self._ledger.said(), self._pictured)
+
+    def _pictured(self, ids: frozenset[int] | None) -> Iterator[Rows]:
+        """Rows with their pictures, without vectors."""
+        return self._store.fetch(Where(ids=ids), vectors=False)
+
+    def erase(self, where: Where, by: str | None = None) -> Receipt:
+        """Remove rows for good: vectors, pictures, feedback on them, and their embeddings in the user's cache.
+
+        Raises:
+            DataError: nothing is asked for. A filter that no row meets is no mistake.
+        """
+        if where.everything:
+            raise DataError("nothing was chosen, which would erase everything; choose crops, or delete the gallery")
+        return self._erase("erase", where, by or user())
+
+    def _erase(self, what: str, where: Where, by: str) -> Receipt:
+        with self._ledger.alone():
+            for part in self._store.fetch(where, pictures=False):
+                self._ledger.unsay(part.ids.tolist())
+                cache.forget(self.model, part.vectors, [crop.path for crop in part.crops])
+            rows = self._store.delete(where)
+            self._ledger.scrub()
+        said = words(where, self._ledger.pseudonym)
+        entry = self._record(what, by, where=said, rows=rows)
+        return Receipt(said, rows, by, entry.at, entry.number, entry.digest)
+
+    @property
+    def keep(self) -> str | None:
+        """How long rows are kept, such as "30d", "12h" or "8w"; None for ever. Setting it erases nothing yet."""
+        return self._ledger.get("keep")
+
+    @keep.setter
+    def keep(self, text: str | None) -> None:
+        if text is not None:
+            seconds(text)
+        self._ledger.set("keep", text)
+
+    def expire(self) -> Receipt | None:
+        """Erase what is older than the gallery keeps; None where nothing is."""
+        keep = self.keep
+        if keep is None:
+            return None
+        old = Where(added_before=self._clock() - seconds(keep))
+        return self._erase("expire", old, f"keep {keep}") if self.count(old) else None
+
+    def audit(self) -> Iterator[Entry]:
+        """The log from its start."""
+        return self._ledger.entries()
+
+    def verify_audit(self, head: str | None = None) -> Checked:
+        """Whether the log is whole, and still holds the entry with digest `head` that was kept elsewhere, if any."""
+        return self._ledger.verify(head)
+
+    def pseudonym(self, name: str) -> str:
+        """What the log calls a person, a tracklet or the path of a crop."""
+        return self._ledger.pseudonym(name)
+
+    def close(self) -> None:
+        """Close files and connections."""
+        self._store.close()
+        self._ledger.close()
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _record(self, what: str, by: str | None, **detail: object) -> Entry:
+        return self._ledger.record(self._clock(), by or user(), what, **detail)
+
+    def _with_what_was_known(self, rows: Rows) -> Rows:
+        """Rows that are there already, completed by what they do not say."""
+        ids = frozenset(rows.ids.tolist())
+        old = Rows.join(list(self._store.fetch(Where(ids=ids), vectors=False)))
+        place = {row: at for at, row in enumerate(rows.ids.tolist())}
+        crops, tags, pictures, added = list(rows.crops), list(rows.tags), list(rows.pictures), rows.added.copy()
+        for i, row in enumerate(old.ids.tolist()):
+            at = place[row]
+            crops[at] = completed(crops[at], old.crops[i])
+            tags[at] |= old.tags[i]
+            pictures[at] = pictures[at] or old.pictures[i]
+            added[at] = old.added[i]
+        return Rows(rows.ids, rows.vectors, tuple(crops), tuple(tags), tuple(pictures), added)

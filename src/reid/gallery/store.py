@@ -1,0 +1,79 @@
+"""What every store of a gallery does: six methods and two facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from reid.gallery.address import Address
+from reid.gallery.rows import Rows, Where
+from reid.types import Ranking, Vectors
+
+MOST = 16_384
+"""The largest k of a query."""
+
+
+class Store(Protocol):
+    """Rows on a disk or a server. All methods may be called from several threads at once.
+
+    A store knows rows, not people, rights or retention: those are the Gallery's. It neither checks the model nor
+    changes a row. What another process has written is seen by the next call.
+
+    Attributes:
+        model: fingerprint of the model whose vectors it holds.
+        dim: length of a vector.
+    """
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    def upsert(self, rows: Rows) -> None:
+        """Write rows; those whose id is there already replace it whole, `added` included.
+
+        When this returns, the rows are on the disk and survive `kill -9` and a power cut. When it raises, none of them
+        is there, where the store has transactions; where it has none, some may be, each whole.
+
+        Raises:
+            DataError: the disk is full, the server is gone, or whatever else kept it from being written.
+        """
+
+    def query(self, vectors: Vectors, k: int, where: Where) -> Ranking:
+        """The k nearest rows of each of (Q, D) float32 vectors among those that `where` admits: exactly, and never
+        fewer than there are, because the filter comes before the choice.
+
+        Returns:
+            Ranking of (Q, K) row ids and Euclidean distances, right to 1e-3 of the vectors' length, K ≤ k; −1 and
+            infinity where fewer are admitted. Equal distances come in any order.
+        """
+
+    def fetch(self, where: Where, vectors: bool = True, pictures: bool = True) -> Iterator[Rows]:
+        """Rows that `where` admits in the order of their ids, in parts of a few thousand; none of them empty.
+
+        Rows written or deleted after the first part was asked for may come or not. Without `vectors` they are (N, 0);
+        without `pictures` they are None.
+        """
+
+    def delete(self, where: Where) -> int:
+        """Remove rows for good, and say how many.
+
+        When this returns, nothing of their vectors, pictures and paths is left in memory, files, logs or free pages
+        that are the store's own.
+        """
+
+    def count(self, where: Where) -> int:
+        """How many rows `where` admits."""
+
+    def close(self) -> None:
+        """Let go of files and connections. No method may be called afterwards but this one."""
+
+
+Opener = Callable[[Address, str | None, int | None], Store]
+"""Opens the store at an address. Where there is none yet it is made, if model and dim are given.
+
+Raises:
+    DataError: there is none and it should not be made, it is damaged, or it cannot be reached.
+    MissingExtra: a package is not installed.
+"""
