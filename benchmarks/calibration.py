@@ -35,6 +35,7 @@ Floats = NDArray[np.float64]
 RATES = (1e-2, 1e-3)
 STYLE = """<style>
 text{font:12px system-ui,sans-serif;fill:#555} .label{fill:#333} .named{font-weight:600;fill:var(--c,#333)}
+.named{stroke:#fff;stroke-width:4px;paint-order:stroke}
 .grid{stroke:#ddd} .axis{stroke:#888} path{fill:none} .line{stroke:var(--c);stroke-width:2}
 .dashed{stroke:#999;stroke-dasharray:4}
 .dot{fill:var(--c)} .hover{display:none}

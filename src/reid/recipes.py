@@ -194,9 +194,9 @@ def swimmers() -> TrainConfig:
     return TrainConfig(
         net="compact",
         losses=(Loss("triplet-semihard", 1.0, {"margin": 1.0}),),
-        stages=(Stage(30, 96, 48),),
+        stages=(Stage(15, 96, 48),),
         people=8,
-        crops=8,
+        crops=4,
         rarity=0.0,
         rate=1e-3,
         warmup=1,
