@@ -314,7 +314,7 @@ def _bar(a: float, b: float, top: float, colour: str) -> str:
 
 
 def _mark(mark: Mark, line: Line, x: Axis, y: Axis, busy: Values) -> str:
-    """A dot, its interval, and its name in that corner around it through which the least of the lines runs."""
+    """A dot, its interval, and its name on that side of it where the least of the lines runs."""
     ((across, down),) = _points(np.array([mark.x]), np.array([mark.y]), x, y)
     paint, spread = f'style="--c: var({line.colour})"', ""
     if mark.low is not None and mark.high is not None:
@@ -326,14 +326,15 @@ def _mark(mark: Mark, line: Line, x: Axis, y: Axis, busy: Values) -> str:
 
     def crossed(anchor: str, level: float) -> tuple[bool, int]:
         """Whether the name leaves the chart there, and how much runs through it."""
-        near, far = (across + 6, across + 8 + WIDE * len(mark.text))
+        near, far = across + 6, across + 8 + WIDE * len(mark.text)
         low, high = (near, far) if anchor == "start" else (2 * across - far, 2 * across - near)
         inside = (busy >= [low, level - 12]) & (busy <= [high, level + 4])
         return low < LEFT or high > RIGHT or level > BOTTOM, int(inside.all(axis=1).sum())
 
     rises = line.y[-1] >= line.y[0]  # a steady line leaves room below it to the right, or above
-    corners = [("start", down + 17), ("end", down - 9), ("start", down - 9), ("end", down + 17)]
-    anchor, level = min(corners if rises else corners[2:] + corners[:2], key=lambda corner: crossed(*corner))
+    free, other = [("start", down + 17), ("end", down - 9)], [("start", down - 9), ("end", down + 17)]
+    places = [*(free + other if rises else other + free), ("start", down + 4), ("end", down + 4)]
+    anchor, level = min(places, key=lambda place: crossed(*place))
     return spread + dot + _words(across + (8 if anchor == "start" else -8), level, mark.text, anchor, "named")
 
 
