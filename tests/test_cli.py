@@ -180,6 +180,11 @@ def test_evaluate_and_show(run: Run, street: Path, model: Path) -> None:
     assert code == 0
     report = json.loads(out)
     assert report["metrics"]["rank-1"] > 0.2
+    worst, cells = report["worst_people"], report["camera_pairs"]
+    assert [p["mAP"] for p in worst] == sorted(p["mAP"] for p in worst)
+    assert sum(p["queries"] * p["mAP"] for p in worst) == pytest.approx(report["queries"] * report["metrics"]["mAP"])
+    assert all(0 <= cell["mAP"] <= 1 and cell["query"] != cell["gallery"] for cell in cells)
+    assert sum(cell["queries"] for cell in cells) >= report["queries"]
     code, out, _ = run("show", street)
     assert code == 0
     assert "6 people" in out
