@@ -79,10 +79,10 @@ def fit(pairs: Pairs, cameras: bool = True) -> dict[str, Any]:
     }
 
 
-def curve_of(pairs: Pairs, kind: str) -> Curve:
-    """The common curve. Its doubt is DOUBT of what two people weigh, and of what a person does."""
+def curve_of(pairs: Pairs, kind: str, doubt: float = DOUBT) -> Curve:
+    """The common curve. Its doubt is so large a share of what two people weigh, and of what a person does."""
     same, weights = pairs.same, pairs.weights()
-    two, one = (0.5 * DOUBT / len(np.unique(pairs.pair[which])) for which in (~same, same))
+    two, one = (0.5 * doubt / len(np.unique(pairs.pair[which])) for which in (~same, same))
     found = KINDS[kind](pairs.distances.astype(float), same, weights, (two, one))
     return falling(found.distances.round(ROUND), found.probabilities.round(ROUND + 2))
 
