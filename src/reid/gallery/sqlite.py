@@ -8,20 +8,21 @@ A deleted row's place is filled with zeros and given to the next.
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.errors import DataError, ShapeError
+from reid.errors import DataError, ModelError, ShapeError
 from reid.gallery.address import Address
-from reid.gallery.database import check, connect, damaged, explained, scrub, transaction
+from reid.gallery.database import check, connect, damaged, explained, patiently, scrub, transaction
 from reid.gallery.memory import BLOCK, FACTS, Codes, Memory, empty_facts
 from reid.gallery.rows import Half, Ids, Rows, Where
 from reid.types import Ranking, Vectors, crop_from_json, crop_to_json
@@ -49,7 +50,7 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path, model: str | None, dim: int | None):
-        self.path, self._lock, self._change = path, threading.RLock(), -1
+        self.path, self._lock, self._change, self._born = path, threading.RLock(), -1, ""
         self._connection = connect(path, create=model is not None and dim is not None)
         try:
             check(self._connection, path)
@@ -71,7 +72,7 @@ class SqliteStore:
             with transaction(self._connection, self.path):
                 for table in TABLES:
                     self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
-                head = {"layout": LAYOUT, "model": model, "dim": dim, "change": 0}
+                head = {"layout": LAYOUT, "model": model, "dim": dim, "change": 0, "born": secrets.token_hex(8)}
                 self._connection.executemany("INSERT OR IGNORE INTO head VALUES (?, ?)", head.items())
         with explained(self.path):
             known = dict(self._connection.execute("SELECT name, value FROM head"))
@@ -100,7 +101,13 @@ class SqliteStore:
     def _read(self, vectors: bool) -> None:
         """Bring the memory up to date."""
         execute = self._connection.execute
-        change = execute("SELECT value FROM head WHERE name = 'change'").fetchone()[0]
+        head = dict(execute("SELECT name, value FROM head"))
+        if head["born"] != self._born:  # it was rebuilt
+            if head["model"] != self.model:
+                raise ModelError(f"{self.path} has been rebuilt with another model, {head['model']}; open it again")
+            self._born, self._change, self._memory = head["born"], -1, Memory(self.dim)
+            self._unread.clear()
+        change = head["change"]
         if change != self._change:
             changed = "SELECT number, facts_sum, data FROM block JOIN facts USING (number) WHERE change > ?"
             for number, checksum, data in execute(changed, (self._change,)):
@@ -251,6 +258,19 @@ class SqliteStore:
         """See `store.Store`."""
         with self._looking():
             return int(self._memory.admitted(where, self).sum())
+
+    def become(self, other: Path) -> None:
+        """Take over all that is in another gallery's file, the ledger included, in one transaction.
+
+        Raises:
+            DataError: it cannot be written; then nothing has changed.
+        """
+        with self._lock, explained(self.path), closing(sqlite3.connect(other)) as source:
+            patiently(lambda: source.backup(self._connection))
+            scrub(self._connection, self.path)
+            self.model, self.dim = self._head(None, None)
+            with self._looking():
+                pass
 
     def close(self) -> None:
         """See `store.Store`."""
