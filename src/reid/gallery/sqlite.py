@@ -138,7 +138,7 @@ class SqliteStore:
             facts["time"] = [np.nan if crop.time is None else crop.time for crop in rows.crops]
             for name, column in (("camera", "camera"), ("person", "pid"), ("tracklet", "tracklet")):
                 facts[name] = self._coded([getattr(crop, column) for crop in rows.crops])
-            facts["tags"] = self._coded([sorted(tags) or None for tags in rows.tags])
+            facts["tags"] = self._coded(rows.tags)
             self._write_places(places, facts, rows.vectors, change)
             self._connection.executemany(
                 "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _records(rows, places)
@@ -159,17 +159,16 @@ class SqliteStore:
         empty = iter(free)
         return np.array([have[i] if i in have else next(empty) for i in ids.tolist()], np.int64)
 
-    def _coded(self, names: Sequence[str | list[str] | None]) -> NDArray[np.int32]:
-        """Codes of names or of sets of tags, new ones for those that have none; −1 for None."""
-        texts = [None if name is None else json.dumps(name) for name in names]
-        distinct = {text for text in texts if text is not None}
-        given = json.dumps(sorted(distinct))
+    def _coded(self, names: Sequence[str | frozenset[str] | None]) -> NDArray[np.int32]:
+        """Codes of names or of sets of tags, new ones for those that have none; −1 for None and for no tags."""
+        text = {name: _text(name) for name in set(names) if name}
+        given = json.dumps(list(text.values()))
         self._connection.execute(
             "INSERT INTO name (text) SELECT value FROM json_each(?) WHERE true ON CONFLICT DO NOTHING", (given,)
         )
-        found = self._connection.execute(_among("SELECT text, code FROM name WHERE text"), (given,))
-        code = {None: -1, **dict(found)}
-        return np.array([code[text] for text in texts], np.int32)
+        found = dict(self._connection.execute(_among("SELECT text, code FROM name WHERE text"), (given,)))
+        code = {name: found[written] for name, written in text.items()}
+        return np.array([code.get(name, -1) if name else -1 for name in names], np.int32)
 
     def _write_places(self, places: Codes, facts: NDArray[Any], vectors: Half, change: int) -> None:
         """Put facts and vectors where they belong, and note what has changed."""
@@ -279,7 +278,7 @@ class SqliteStore:
 
     def codes(self, names: frozenset[str]) -> Codes:
         """See `memory.Names`."""
-        texts = json.dumps([json.dumps(name) for name in names])
+        texts = json.dumps([_text(name) for name in names])
         return _numbers(self._connection.execute(_among("SELECT code FROM name WHERE text"), (texts,)))
 
     def carrying(self, tags: frozenset[str]) -> Codes:
@@ -290,6 +289,11 @@ class SqliteStore:
     def places(self, ids: frozenset[int]) -> Codes:
         """See `memory.Names`."""
         return _numbers(self._connection.execute(_among("SELECT place FROM row WHERE id"), (json.dumps(list(ids)),)))
+
+
+def _text(name: str | frozenset[str]) -> str:
+    """A name, or a set of tags, as it stands in the file: JSON, which can hold any text."""
+    return json.dumps(name if isinstance(name, str) else sorted(name))
 
 
 def _among(sql: str) -> str:
@@ -314,8 +318,9 @@ def sum_of(crop: str, tags: str, added: float) -> int:
 
 def _records(rows: Rows, places: Codes) -> Iterator[tuple[Any, ...]]:
     facts = (rows.ids.tolist(), places.tolist(), rows.crops, rows.tags, rows.added.tolist())
+    written = {tags: _text(tags) for tags in set(rows.tags)}
     for row, place, crop, tags, added, vector, picture in zip(*facts, rows.vectors, rows.pictures, strict=True):
-        told, words = crop_to_json(crop), json.dumps(sorted(tags))
+        told, words = crop_to_json(crop), written[tags]
         picture_sum = None if picture is None else zlib.crc32(picture)
         yield row, place, told, words, added, sum_of(told, words, added), zlib.crc32(vector), picture, picture_sum
 
