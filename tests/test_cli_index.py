@@ -200,3 +200,18 @@ def test_every_kind_has_help(kind: str, run: Run) -> None:
     code, out, _ = run("index", kind, "--help")
     assert code == 0
     assert "gallery" in out
+
+
+def test_feedback_on_a_gallery_calibrates(db: Path, model: Path, run: Run, told: Json, tmp_path: Path) -> None:
+    with Gallery.open(db) as gallery:
+        (rows,) = gallery.rows(vectors=False)
+        chosen = [(int(row), crop.pid) for row, crop in zip(rows.ids, rows.crops, strict=True) if crop.pid][:8]
+        for i, (a, who) in enumerate(chosen):
+            for b, other in chosen[i + 1 :]:
+                gallery.feedback(a, b, who == other)
+    assert told("index", "export", db, "--pairs", tmp_path / "pairs.csv")["pairs"] == 28
+    fit = ("verify", "--fit", tmp_path / "pairs.csv", "--model", model, "-o", tmp_path / "mine.calibration.json")
+    code, _, err = run(*fit)
+    assert (code, "needs at least 10" in err) == (2, True)  # of the few who were judged
+    code, _, err = run(*fit, "--hold-out", 2)
+    assert (code, "go alone" in err) == (2, True)
