@@ -100,6 +100,9 @@ def test_galleries_go_where_crops_go(db: Path, street: Path, model: Path, told: 
     assert told("cluster", db, "--model", model)["count"] >= 1
     photo = sorted(street.rglob("*.jpg"))[3]
     assert told("identify", photo, db, "--model", model)["people"] == 5
+    by_gallery = told("evaluate", db, "--hold-out", 5)
+    by_folder = told("evaluate", street, "--hold-out", 5, "--model", model)
+    assert by_gallery["metrics"] == pytest.approx(by_folder["metrics"], abs=0.01)
     other = tmp_path / "other.db"
     assert told("index", "add", other, db)["added"] == told("index", "count", db)["crops"]
 
