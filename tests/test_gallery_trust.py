@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,35 @@ def test_a_full_disk_loses_nothing() -> None:
 
 def test_two_writers_and_ten_readers_meet_no_lock() -> None:
     assert "no error" in faults("crowd", "--minutes", 0.03)
+
+
+def test_many_may_make_it_at_once(tmp_path: Path) -> None:
+    for turn in range(5):
+        path = tmp_path / f"{turn}.db"
+        with ThreadPoolExecutor(8) as pool:
+            opened = list(pool.map(lambda _, path=path: Gallery.open(path, "m", 4), range(8)))
+        assert {gallery.count() for gallery in opened} == {0}
+        for gallery in opened:
+            gallery.close()
+
+
+def test_threads_share_a_gallery(tmp_path: Path) -> None:
+    rows = crowd(2000)
+    gallery = made(tmp_path / "g.db", rows[:1000])
+
+    def work(turn: int) -> int:
+        if turn % 3 == 0:
+            gallery.add(rows[1000 + 50 * turn : 1050 + 50 * turn])
+        elif turn % 3 == 1:
+            gallery.feedback(row_id(rows.crops[turn]), row_id(rows.crops[turn + 1]), True)
+        return sum(len(found) for found in gallery.search(rows[turn : turn + 4], 10))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(work, range(20))) == [40] * 20
+    assert gallery.count() == 1000 + 7 * 50
+    checked = gallery.verify_audit()
+    assert (checked.entries, checked.broken) == (1 + 7 + 7 + 20, None)
+    gallery.close()
 
 
 # ── erasure ──

@@ -165,7 +165,8 @@ class Gallery:
         where = where or Where()
         self._check_cameras(where)
         vectors = half(query.vectors).astype(np.float32)
-        own = row_ids(map(placed, query.crops))
+        crops = [placed(crop) for crop in query.crops]
+        own = row_ids(crops)
         answers: list[tuple[Match, ...]] = [()] * len(query)
         for rows, only in by_camera(query.crops, where, other_cameras).items():
             found = nearest(self.store, vectors[list(rows)], [own[i] for i in rows], k, only, per)
@@ -321,7 +322,9 @@ class Gallery:
         Raises:
             DataError: there is none of crops whose pictures are left, or the file cannot be written.
         """
-        return exports.pairs(Path(path), self.ledger.said(), self._pictured)
+        count = exports.pairs(Path(path), self.ledger.said(), self._pictured)
+        self.record("export", pairs=count)
+        return count
 
     def export_crops(self, path: str | os.PathLike[str]) -> int:
         """Write crops whose person is known, by name or by feedback, as a table that `reid train` reads. How many.
@@ -329,7 +332,9 @@ class Gallery:
         Raises:
             DataError: there is none whose picture is left, or the file cannot be written.
         """
-        return exports.crops(Path(path), self.ledger.said(), self._pictured)
+        count = exports.crops(Path(path), self.ledger.said(), self._pictured)
+        self.record("export", crops=count)
+        return count
 
     def _pictured(self, ids: frozenset[int] | None) -> Iterator[Rows]:
         """Rows with their pictures, without vectors."""
@@ -366,6 +371,7 @@ class Gallery:
         if text is not None:
             seconds(text)
         self.ledger.set("keep", text)
+        self.record("keep", keep=text)
 
     def expire(self) -> Receipt | None:
         """Erase what is older than the gallery keeps; None where nothing is."""
