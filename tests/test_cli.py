@@ -373,7 +373,7 @@ MISTAKES = {
         "/proc/none",
     ),
     "no such recipe": (["train", "STREET", "-o", "run", "--recipe", "best"], "osnet"),
-    "weights that are not": (["export", "PICTURE", "-o", "m.onnx"], "not a readable weights file"),
+    "weights that are not": (["export", "PICTURE", "-o", "m.onnx"], "is of no format that can be read"),
     "query that is no picture": (["search", "MODEL", "STREET", "--model", "MODEL"], ""),
 }
 
