@@ -36,7 +36,7 @@ def fresh(scheme: str) -> str:
     deleted in its own time.
     """
     try:
-        server = _started(scheme)
+        server = started(scheme)
     except NoServer as missing:
         if os.environ.get("REID_STORES") == "all":
             pytest.fail(f"no server of {missing}; REID_STORES=all asks for every one")
@@ -45,7 +45,8 @@ def fresh(scheme: str) -> str:
 
 
 @cache
-def _started(scheme: str) -> Postgresql | Milvus:
+def started(scheme: str) -> Postgresql | Milvus:
+    """The server of this process."""
     folder = Path(tempfile.mkdtemp(prefix=f"reid-{scheme}-"))
     server = Postgresql(folder, patient=False) if scheme == "postgresql" else Milvus(folder)
 
@@ -73,13 +74,14 @@ class Postgresql:
         self.folder = folder
         self._server: Any = get_server(folder, cleanup_mode=None)
         settings = {"wal_recycle": "off", "fsync": "on" if patient else "off"}
+        self.conninfo = str(self._server.get_uri())
         for name, value in settings.items():
             self._server.psql(f"ALTER SYSTEM SET {name} = {value}")
         self._server.psql("SELECT pg_reload_conf()")
 
     def fresh(self, name: str) -> str:
         """The address of a table."""
-        return str(self._server.get_uri()).replace("/postgres?", f"/postgres?table={name}&")
+        return self.conninfo.replace("/postgres?", f"/postgres?table={name}&")
 
     def kill(self) -> None:
         """End it and its children at once, as a power cut would."""
@@ -108,12 +110,12 @@ class Milvus:
         (self.folder / "configs").mkdir(parents=True, exist_ok=True)
         shutil.copy(MILVUS / "glog.conf", self.folder / "configs")
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = free_port()
+        self.port = free_port()
         self.start()
 
     def fresh(self, name: str) -> str:
         """The address of a collection."""
-        return f"milvus://127.0.0.1:{self._port}/{name}?compact=no"
+        return f"milvus://127.0.0.1:{self.port}/{name}?compact=no"
 
     def start(self) -> None:
         """Start it, or start it again on the same data."""
@@ -142,7 +144,7 @@ class Milvus:
 
     def _settings(self, health: int) -> dict[str, str]:
         """Write the configuration, with ports that are free now, and give the environment."""
-        folder, ports = self.folder, {"proxy_port": self._port}
+        folder, ports = self.folder, {"proxy_port": self.port}
         paths = {
             "etcd_log_level": "error", "etcd_data_dir": folder / "etcd", "local_storage_dir": folder / "store",
             "rocksmq_data_dir": folder / "rocksmq", "system_log_path": "",
@@ -168,8 +170,9 @@ class Milvus:
             "LD_LIBRARY_PATH": str(MILVUS / "bin"),
             "ETCD_CONFIG_PATH": str(folder / "configs" / "etcd.yaml"),
             "LOG_LEVEL": "warn",
-            "COMMON_SESSION_TTL": "5",  # s after which a killed server may start again
-            "PROXY_TIMETICKINTERVAL": "10",  # ms: what has been written is seen that much later
+            "COMMON_SESSION_TTL": "3",  # s after which a killed server may start again
+            "PROXY_TIMETICKINTERVAL": "20",  # ms: what has been written is seen that much later
+            "DATACOORD_COMPACTION_CHECK_INTERVAL": "1",  # s: how often it asks whether files are written anew
             "DATACOORD_GC_INTERVAL": "5",  # s: files without use are looked for that often,
             "DATACOORD_GC_DROPTOLERANCE": "5",  # and removed when they are that old
         }
