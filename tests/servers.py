@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -83,11 +84,13 @@ class Postgresql:
         """The address of a table."""
         return self.conninfo.replace("/postgres?", f"/postgres?table={name}&")
 
-    def kill(self) -> None:
-        """End it and its children at once, as a power cut would."""
-        import psutil
+    @property
+    def pid(self) -> int:
+        return int(self._server.get_pid())
 
-        found = psutil.Process(self._server.get_pid())
+    def kill(self) -> None:
+        """End it and its children at once."""
+        found = psutil.Process(self.pid)
         for process in [found, *found.children()]:
             process.kill()
         found.wait(START)
@@ -177,8 +180,13 @@ class Milvus:
             "DATACOORD_GC_DROPTOLERANCE": "5",  # and removed when they are that old
         }
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def kill(self) -> None:
-        """End it at once, as a power cut would."""
+        """End it at once."""
         if self._process:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
