@@ -98,7 +98,7 @@ def test_what_is_erased_is_in_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [trace for trace in traces if trace in after] == []
     assert rows.vectors[5].tobytes() in after  # of the cache, somebody else
     assert sum(piece not in after for piece in pieces(rows.vectors[5])) <= 1
-    blocks = b"".join(block.tobytes() for block in gallery._store._memory.vectors)
+    blocks = b"".join(block.tobytes() for block in gallery.store._memory.vectors)
     assert not [piece for piece in pieces(vector) if piece in blocks]
     assert (receipt.rows, receipt.by) == (10, "the officer")
     assert "Zacharias" not in str(receipt)
@@ -310,6 +310,6 @@ def test_the_scan_finds_what_a_plain_search_finds(seed: int, monkeypatch: pytest
 def test_memory_is_half(tmp_path: Path) -> None:
     gallery = made(tmp_path / "g.db", rows := crowd(5000, dim=64), pictures=False)
     gallery.search(rows[:1])
-    held = sum(block.nbytes for block in gallery._store._memory.vectors)
+    held = sum(block.nbytes for block in gallery.store._memory.vectors)
     assert held == 5 * memory.BLOCK * 64 * 2
     gallery.close()
