@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Rows, Where, row_ids
 from reid.types import Embeddings
 from tests import servers
+from tests.conftest import Run
 
 
 def filled(path: Path, people: Embeddings) -> Path:
@@ -92,6 +94,21 @@ def test_what_changes_meanwhile_is_noticed(tmp_path: Path, people: Embeddings, m
 
     with pytest.raises(DataError, match="copy again"):
         copy(first, second, rename)
+
+
+def test_the_command_says_what_it_did(tmp_path: Path, people: Embeddings, run: Run) -> None:
+    first, second = filled(tmp_path / "a.db", people), tmp_path / "b.db"
+    code, out, _ = run("index", "copy", first, second)
+    assert code == 0
+    assert "108 crops" in out
+    assert "Feedback that came along: 2. Entries of the log: 3." in out
+    with Gallery.open(second) as gallery:
+        gallery.erase(Where(people={"3"}))
+    told = json.loads(run("index", "copy", first, second, "--json")[1])
+    assert (told["rows"], told["written"], told["others"], told["log"]) == (108, 9, 0, None)
+    code, _, error = run("index", "copy", first, "people")
+    assert code == 2
+    assert "people is no gallery" in error
 
 
 def test_mistakes_are_told(tmp_path: Path, people: Embeddings) -> None:

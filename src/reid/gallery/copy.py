@@ -22,6 +22,8 @@ from reid.gallery.rows import Rows, Where
 from reid.gallery.store import Store
 from reid.types import crop_to_json
 
+SETTINGS = ("keep", "made with")  # that come along where the target has none
+
 
 @dataclass(frozen=True, slots=True)
 class Copied:
@@ -139,13 +141,14 @@ def digests(rows: Rows) -> list[bytes]:
 
 
 def _words(old: Ledger, new: Ledger) -> tuple[int, int | None]:
-    """Bring feedback, the time to keep, and the log where the target's goes no further than its start: how much."""
+    """Bring feedback, settings, and the log where the target's goes no further than its start: how much."""
     there = {(word.query, word.answer): word for word in new.said()}
     fresh = [word for word in old.said() if there.get((word.query, word.answer)) != word]
     for word in fresh:
         new.say(word)
-    if new.get("keep") is None:
-        new.set("keep", old.get("keep"))
+    for name in SETTINGS:
+        if new.get(name) is None:
+            new.set(name, old.get(name))
     theirs, known = list(old.entries()), list(new.entries())
     same = list(itertools.takewhile(lambda pair: pair[0].digest == pair[1].digest, zip(theirs, known, strict=False)))
     if len(same) < len(known):
