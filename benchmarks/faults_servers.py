@@ -100,14 +100,7 @@ def check(name: str, found: State, writer: Writer) -> tuple[int, int]:
 def torture(name: str, rounds: int, seed: int) -> dict[str, object]:
     rng, folder = random.Random(seed), Path(tempfile.mkdtemp(prefix=f"reid-faults-{name}-"))
     server = Postgresql(folder) if name == "postgresql" else Milvus(folder)
-    seen: dict[str, object] = {
-        "store": name,
-        "rounds": rounds,
-        "acknowledged": 0,
-        "rows wrong": 0,
-        "cut off but kept": 0,
-    }
-    starts = []
+    acknowledged, wrong, kept, starts = 0, 0, 0, list[float]()
     try:
         address = Address.parse(server.fresh("people"))
         store, state = STORES[address.scheme](address, "drawn", DIM), State()
