@@ -100,6 +100,9 @@ def test_galleries_go_where_crops_go(db: Path, street: Path, model: Path, told: 
     assert told("cluster", db, "--model", model)["count"] >= 1
     photo = sorted(street.rglob("*.jpg"))[3]
     assert told("identify", photo, db, "--model", model)["people"] == 5
+    by_gallery = told("evaluate", db, "--hold-out", 5)
+    by_folder = told("evaluate", street, "--hold-out", 5, "--model", model)
+    assert by_gallery["metrics"] == pytest.approx(by_folder["metrics"], abs=0.01)
     other = tmp_path / "other.db"
     assert told("index", "add", other, db)["added"] == told("index", "count", db)["crops"]
 
@@ -200,3 +203,18 @@ def test_every_kind_has_help(kind: str, run: Run) -> None:
     code, out, _ = run("index", kind, "--help")
     assert code == 0
     assert "gallery" in out
+
+
+def test_feedback_on_a_gallery_calibrates(db: Path, model: Path, run: Run, told: Json, tmp_path: Path) -> None:
+    with Gallery.open(db) as gallery:
+        (rows,) = gallery.rows(vectors=False)
+        chosen = [(int(row), crop.pid) for row, crop in zip(rows.ids, rows.crops, strict=True) if crop.pid][:8]
+        for i, (a, who) in enumerate(chosen):
+            for b, other in chosen[i + 1 :]:
+                gallery.feedback(a, b, who == other)
+    assert told("index", "export", db, "--pairs", tmp_path / "pairs.csv")["pairs"] == 28
+    fit = ("verify", "--fit", tmp_path / "pairs.csv", "--model", model, "-o", tmp_path / "mine.calibration.json")
+    code, _, err = run(*fit)
+    assert (code, "needs at least 10" in err) == (2, True)  # of the few who were judged
+    code, _, err = run(*fit, "--hold-out", 2)
+    assert (code, "go alone" in err) == (2, True)

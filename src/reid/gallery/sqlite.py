@@ -217,11 +217,12 @@ class SqliteStore:
                     raise DataError(damaged(self.path, f"row {row} is not what was written"))
             numbers, places, crops, tagged, added, _, kept, _ = zip(*found, strict=True)
             taken = self._memory.take(np.array(places)) if vectors else np.empty((len(found), 0), np.float16)
+        words = {tags: frozenset(json.loads(tags)) for tags in set(tagged)}
         return Rows(
             np.array(numbers, np.int64),
             taken,
             tuple(crop_from_json(crop) for crop in crops),
-            tuple(frozenset(json.loads(tags)) for tags in tagged),
+            tuple(words[tags] for tags in tagged),
             kept,
             np.array(added, float),
         )
