@@ -43,6 +43,9 @@ EXTRAS = {
     "tensorboard": "tensorboard",
     "sklearn": "identify",
     "umap": "umap",
+    "psycopg": "postgresql",
+    "pymilvus": "milvus",
+    "grpc": "milvus",
 }
 """Packages that reid can do without, and the extra that brings each."""
 
