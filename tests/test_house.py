@@ -26,7 +26,7 @@ ROOMS: list[set[str]] = [
     {"engines"},
     {"embed", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
     {"validation", "export", "job", "matcher", "plot", "reid", "calibrate"},
-    {"training", "convert"},
+    {"training", "convert", "serve"},
     {"cli"},
     {"__main__"},
 ]

@@ -43,6 +43,12 @@ EXTRAS = {
     "tensorboard": "tensorboard",
     "sklearn": "identify",
     "umap": "umap",
+    "fastapi": "serve",
+    "starlette": "serve",
+    "pydantic": "serve",
+    "uvicorn": "serve",
+    "python_multipart": "serve",
+    "prometheus_client": "serve",
 }
 """Packages that reid can do without, and the extra that brings each."""
 

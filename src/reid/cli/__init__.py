@@ -11,7 +11,22 @@ import sys
 from collections.abc import Sequence
 
 from reid import __version__
-from reid.cli import cluster, convert, demo, embed, evaluate, export, identify, plot, prior, search, show, train, verify
+from reid.cli import (
+    cluster,
+    convert,
+    demo,
+    embed,
+    evaluate,
+    export,
+    identify,
+    plot,
+    prior,
+    search,
+    serve,
+    show,
+    train,
+    verify,
+)
 from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 
 VERBS = {
@@ -27,6 +42,7 @@ VERBS = {
     "train": train,
     "convert": convert,
     "export": export,
+    "serve": serve,
     "demo": demo,
 }
 
