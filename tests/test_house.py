@@ -21,10 +21,10 @@ ROOMS: list[set[str]] = [
     {"data", "distance", "metrics", "files", "street", "protocols", "pages", "quality"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
     | {"verify", "losses", "sampler", "augment", "nets"},
-    {"cluster", "identify", "checkpoint", "gallery"},
+    {"cluster", "identify", "checkpoint"},
     {"old"},
     {"engines"},
-    {"embed", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
+    {"embed", "gallery", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
     {"validation", "export", "job", "matcher", "plot", "reid", "calibrate"},
     {"training", "convert", "serve"},
     {"cli"},

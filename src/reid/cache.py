@@ -5,13 +5,16 @@ Embeddings are personal data: `reid search --no-cache` writes nothing here, and 
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import platformdirs
+from numpy.typing import NDArray
 
 from reid.errors import DataError
 from reid.types import Vectors
@@ -20,6 +23,29 @@ from reid.types import Vectors
 def folder() -> Path:
     """Where caches live."""
     return platformdirs.user_cache_path("reid", appauthor=False)
+
+
+def forget(fingerprint: str, vectors: NDArray[np.float16], paths: Sequence[str], where: Path | None = None) -> int:
+    """Remove crops from the caches of all models: by what is in their files, where those are still there, and from
+    that of one model by their vectors in half precision too. Nothing of them stays in the files. How many there were.
+    """
+    wanted, gone = {vector.tobytes() for vector in vectors}, 0
+    digests = [(hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest(),) for path in paths if _is_file(path)]
+    for path in (where or folder()).glob("*.db"):
+        with closing(sqlite3.connect(path, timeout=30)) as connection:
+            connection.execute("PRAGMA secure_delete=ON")
+            rows = list(digests)
+            if path.stem == fingerprint:
+                every = connection.execute("SELECT digest, vector FROM seen")
+                rows += [(d,) for d, v in every if np.frombuffer(v, np.float32).astype(np.float16).tobytes() in wanted]
+            with connection:
+                gone += connection.executemany("DELETE FROM seen WHERE digest = ?", rows).rowcount
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return gone
+
+
+def _is_file(path: str) -> bool:
+    return len(path) < 4096 and Path(path).is_file()
 
 
 class Cache:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
+
+import platformdirs
 
 from reid.errors import DataError
 
@@ -51,6 +55,16 @@ class Address:
     def path(self) -> str:
         """The file's name, of a gallery in a file."""
         return self.text.removeprefix("sqlite://")
+
+    @property
+    def ledger(self) -> Path:
+        """The file of the gallery's ledger: its own, or for a server one in the user's data folder or the option's."""
+        if "ledger" in self.options:
+            return Path(self.options["ledger"])
+        if self.scheme == "sqlite":
+            return Path(self.path)
+        folder = platformdirs.user_data_path("reid", appauthor=False, ensure_exists=True)
+        return folder / f"{hashlib.sha256(self.shown.encode()).hexdigest()[:16]}.ledger.db"
 
     @property
     def shown(self) -> str:

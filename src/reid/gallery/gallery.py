@@ -2,67 +2,27 @@
 
 from __future__ import annotations
 
-import getpass
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
-import platformdirs
 
+from reid import cache
 from reid.errors import DataError, ModelError, ShapeError
-from reid.gallery import STORES
+from reid.gallery import STORES, exports
 from reid.gallery.address import Address
+from reid.gallery.answers import Per, by_camera, nearest
 from reid.gallery.ledger import Checked, Entry, Feedback, Ledger
-from reid.gallery.rows import Ids, Rows, Where, half, row_ids
+from reid.gallery.records import Receipt, Summary, seconds, summaries, user, words
+from reid.gallery.rows import Ids, Rows, Where, completed, half, placed, row_ids
 from reid.gallery.store import MOST, Store
-from reid.types import Crop, Embeddings, Match
+from reid.types import Embeddings, Match
 
-UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Where and when one person, or one tracklet, was seen.
-
-    Attributes:
-        name: of the person or tracklet.
-        crops: how many there are.
-        cameras: in sorted order.
-        first, last: times of the earliest and the latest crop, in seconds; None where no crop has one.
-    """
-
-    name: str
-    crops: int
-    cameras: tuple[str, ...]
-    first: float | None
-    last: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What was erased. It holds nothing of what it tells of.
-
-    Attributes:
-        what: the filter in words; people as the log has them.
-        rows: how many crops.
-        by: who.
-        at: seconds since 1970 (UTC).
-        entry: number of the log's entry.
-        digest: of that entry.
-    """
-
-    what: str
-    rows: int
-    by: str
-    at: float
-    entry: int
-    digest: str
+FEW = 100  # queries of one search that the log names
 
 
 class Gallery:
@@ -106,7 +66,7 @@ class Gallery:
         if where.scheme not in STORES:
             raise DataError(f"{where.shown} starts with {where.scheme}://; galleries are {', '.join(STORES)}")
         store = STORES[where.scheme](where, model, dim)
-        gallery = cls(store, Ledger(_ledger_path(where)), where, clock)
+        gallery = cls(store, Ledger(where.ledger), where, clock)
         try:
             if model is not None:
                 gallery.check(model)
@@ -156,16 +116,17 @@ class Gallery:
         self.check(made.model)
         if pictures is not None and len(pictures) != len(made):
             raise ShapeError(f"crops: {len(made)}, pictures: {len(pictures)}; give one, or None, for each crop")
-        crops = [placed(crop) for crop in made.crops]
+        crops = tuple(placed(crop) for crop in made.crops)
         ids = np.array(row_ids(crops), dtype=np.int64)
         last = {row: at for at, row in enumerate(ids.tolist())}  # a path that comes twice counts as it comes last
-        chosen = np.array(sorted(last.values()), dtype=np.int64)
-        now = np.full(len(made), self._clock())
-        kept = tuple(pictures) if pictures is not None else (None,) * len(made)
-        rows = (
-            Rows(ids, half(made.vectors), tuple(crops), (frozenset(tags),) * len(made), kept, now)[chosen]
-            if len(chosen)
-            else Rows.join([], self.dim)
+        at = list(last.values())
+        rows = Rows(
+            ids[at],
+            half(made.vectors[at]),
+            tuple(crops[i] for i in at),
+            (frozenset(tags),) * len(at),
+            tuple(pictures[i] for i in at) if pictures is not None else (None,) * len(at),
+            np.full(len(at), self._clock()),
         )
         with self._ledger.alone():
             rows = self._with_what_was_known(rows)
@@ -179,7 +140,7 @@ class Gallery:
         k: int = 10,
         where: Where | None = None,
         other_cameras: bool = False,
-        per: Literal["crop", "person"] = "crop",
+        per: Per = "crop",
         by: str | None = None,
     ) -> list[tuple[Match, ...]]:
         """For each of Q crops the k nearest of the gallery, exactly; a crop is never an answer to itself.
@@ -198,19 +159,25 @@ class Gallery:
         self.check(query.model)
         if not 1 <= k < MOST:
             raise DataError(f"k is {k}; ask for 1 to {MOST - 1:,} answers")
-        if other_cameras or per == "person":
-            raise NotImplementedError
-        ranking = self._store.query(half(query.vectors).astype(np.float32), k + 1, where or Where())
-        found = frozenset(ranking.ids[ranking.ids >= 0].tolist())
-        known: dict[int, Crop] = {}
-        for part in self._store.fetch(Where(ids=found), vectors=False, pictures=False):
-            known |= zip(part.ids.tolist(), part.crops, strict=True)
-        answers = []
-        for own, ids, distances in zip(row_ids(map(placed, query.crops)), ranking.ids, ranking.distances, strict=True):
-            pairs = [(i, d) for i, d in zip(ids.tolist(), distances.tolist(), strict=True) if i != own and i in known]
-            answers.append(tuple(Match(known[i], d, rank) for rank, (i, d) in enumerate(pairs[:k], 1)))
-        self._record("search", by, queries=len(query), k=k)
+        where = where or Where()
+        self._check_cameras(where)
+        vectors = half(query.vectors).astype(np.float32)
+        own = row_ids(map(placed, query.crops))
+        answers: list[tuple[Match, ...]] = [()] * len(query)
+        for rows, only in by_camera(query.crops, where, other_cameras).items():
+            found = nearest(self._store, vectors[list(rows)], [own[i] for i in rows], k, only, per)
+            for i, matches in zip(rows, found, strict=True):
+                answers[i] = matches
+        about = [self._ledger.pseudonym(crop.path) for crop in query.crops[:FEW]]
+        self._record(
+            "search", by, queries=len(query), k=k, per=per, where=words(where, self._ledger.pseudonym), of=about
+        )
         return answers
+
+    def _check_cameras(self, where: Where) -> None:
+        unknown = [name for name in sorted(where.cameras or ()) if not self.count(Where(cameras=frozenset([name])))]
+        if unknown:
+            raise DataError(f"the gallery has no crop of camera {', '.join(unknown)}; leave it out, or check its name")
 
     def rows(self, where: Where | None = None, vectors: bool = True, pictures: bool = True) -> Iterator[Rows]:
         """Rows in the order of their ids, in parts of a few thousand. Without `vectors` they are (N, 0)."""
@@ -227,19 +194,33 @@ class Gallery:
 
     def people(self, where: Where | None = None) -> list[Summary]:
         """Everyone who is enrolled, by name."""
-        raise NotImplementedError
+        return summaries(self.rows(where, vectors=False, pictures=False), "pid")
 
     def tracklets(self, where: Where | None = None) -> list[Summary]:
         """All tracklets, by name."""
-        raise NotImplementedError
+        return summaries(self.rows(where, vectors=False, pictures=False), "tracklet")
 
-    def enrol(self, name: str, where: Where, by: str | None = None) -> int:
-        """Say that rows show this person; a new one, or one who is enrolled already. How many rows there were.
+    def enrol(self, name: str, what: Where | Embeddings, by: str | None = None) -> int:
+        """Say that crops show this person, a new one or one who is enrolled already. How many there were.
+
+        Args:
+            name: of the person.
+            what: rows of the gallery, or new crops, which are added.
 
         Raises:
             DataError: no row is meant.
+            ModelError: new crops are of another model.
         """
-        raise NotImplementedError
+        if isinstance(what, Embeddings):
+            crops = tuple(replace(crop, pid=name, role="person") for crop in what.crops)
+            self.add(Embeddings(what.vectors, crops, what.model), by=by)
+            count = len(what)
+        else:
+            count = self._name(what, name)
+        if not count:
+            raise DataError(f"no crop was given to enrol {name} with; choose some that are in the gallery, or add them")
+        self._record("enrol", by, person=self._ledger.pseudonym(name), rows=count)
+        return count
 
     def rename(self, name: str, new: str, by: str | None = None) -> int:
         """Give a person another name. How many rows there were.
@@ -247,7 +228,9 @@ class Gallery:
         Raises:
             DataError: nobody has that name, or somebody has the new one already.
         """
-        raise NotImplementedError
+        if self._known(new):
+            raise DataError(f"{new} is somebody already; to make {name} and {new} one person, merge them")
+        return self._renamed("rename", [name], new, by)
 
     def merge(self, names: Iterable[str], into: str, by: str | None = None) -> int:
         """Say that several people are one, called `into`. How many rows changed.
@@ -255,7 +238,7 @@ class Gallery:
         Raises:
             DataError: nobody has one of the names.
         """
-        raise NotImplementedError
+        return self._renamed("merge", sorted(set(names) - {into}), into, by)
 
     def split(self, name: str, where: Where, new: str, by: str | None = None) -> int:
         """Say that some of a person's crops show somebody else. How many rows changed.
@@ -263,7 +246,18 @@ class Gallery:
         Raises:
             DataError: no row of that person is meant, or all of them are.
         """
-        raise NotImplementedError
+        if where.people not in (None, frozenset([name])):
+            raise DataError(f"the crops to split off are asked for among other people than {name}; leave people out")
+        own = frozenset([name])
+        chosen = replace(where, people=own)
+        some, all_of_them = self.count(chosen), self._of(name)
+        if not 0 < some < all_of_them:
+            raise DataError(
+                f"{some} of {name}'s {all_of_them} crops would be split off; choose some and leave some, or rename"
+            )
+        count = self._name(chosen, new)
+        self._record("split", by, person=self._ledger.pseudonym(name), into=self._ledger.pseudonym(new), rows=count)
+        return count
 
     def forget_person(self, name: str, by: str | None = None) -> int:
         """Forget who somebody is: the crops stay, without a person. To remove the crops, `erase` them.
@@ -271,15 +265,50 @@ class Gallery:
         Raises:
             DataError: nobody has that name.
         """
-        raise NotImplementedError
+        self._of(name)
+        count = self._name(Where(people=frozenset([name])), None)
+        self._store.delete(Where(ids=frozenset()))  # which leaves nothing of what was written over either
+        self._record("forget", by, person=self._ledger.pseudonym(name), rows=count)
+        return count
+
+    def _known(self, name: str) -> int:
+        return self.count(Where(people=frozenset([name])))
+
+    def _of(self, name: str) -> int:
+        """How many crops there are of a person, who must be known."""
+        count = self._known(name)
+        if not count:
+            raise DataError(f"nobody in the gallery is called {name}; `reid index list` shows who is")
+        return count
+
+    def _renamed(self, what: str, names: Sequence[str], new: str, by: str | None) -> int:
+        for name in names:
+            self._of(name)
+        count = self._name(Where(people=frozenset(names)), new)
+        of = [self._ledger.pseudonym(name) for name in names]
+        self._record(what, by, people=of, into=self._ledger.pseudonym(new), rows=count)
+        return count
+
+    def _name(self, where: Where, name: str | None) -> int:
+        """Write rows again with another person."""
+        with self._ledger.alone():
+            rows = Rows.join(list(self._store.fetch(where)), self.dim)
+            crops = tuple(replace(crop, pid=name, role="person") for crop in rows.crops)
+            self._store.upsert(replace(rows, crops=crops))
+        return len(rows)
 
     def feedback(self, query: int, answer: int, same: bool, by: str | None = None) -> Feedback:
         """Keep a word on whether two rows show one person; a later word on the same two replaces it.
 
         Raises:
-            DataError: one of the rows is not there. An uploaded picture must be added first.
+            DataError: they are one row, or one of them is not there. An uploaded picture must be added first.
         """
-        raise NotImplementedError
+        if query == answer or self.count(Where(ids=frozenset([query, answer]))) < 2:
+            raise DataError(f"rows {query} and {answer} are not two crops of the gallery; add the picture first")
+        word = Feedback(query, answer, bool(same), by or user(), self._clock())
+        self._ledger.say(word)
+        self._record("feedback", by, same=bool(same), of=[self._ledger.pseudonym(str(i)) for i in (query, answer)])
+        return word
 
     def feedbacks(self) -> list[Feedback]:
         """All feedback, oldest first."""
@@ -289,17 +318,21 @@ class Gallery:
         """Write feedback as a table of pairs, a,b,camera_a,camera_b,same, that `reid verify --fit` reads. How many.
 
         Raises:
-            DataError: there is none, or the file cannot be written.
+            DataError: there is none of crops whose pictures are left, or the file cannot be written.
         """
-        raise NotImplementedError
+        return exports.pairs(Path(path), self._ledger.said(), self._pictured)
 
     def export_crops(self, path: str | os.PathLike[str]) -> int:
-        """Write crops whose person is known, by enrolment or feedback, as a table that `reid train` reads. How many.
+        """Write crops whose person is known, by name or by feedback, as a table that `reid train` reads. How many.
 
         Raises:
-            DataError: there is none, or the file cannot be written.
+            DataError: there is none whose picture is left, or the file cannot be written.
         """
-        raise NotImplementedError
+        return exports.crops(Path(path), self._ledger.said(), self._pictured)
+
+    def _pictured(self, ids: frozenset[int] | None) -> Iterator[Rows]:
+        """Rows with their pictures, without vectors."""
+        return self._store.fetch(Where(ids=ids), vectors=False)
 
     def erase(self, where: Where, by: str | None = None) -> Receipt:
         """Remove rows for good: vectors, pictures, feedback on them, and their embeddings in the user's cache.
@@ -307,7 +340,20 @@ class Gallery:
         Raises:
             DataError: nothing is asked for. A filter that no row meets is no mistake.
         """
-        raise NotImplementedError
+        if where.everything:
+            raise DataError("nothing was chosen, which would erase everything; choose crops, or delete the gallery")
+        return self._erase("erase", where, by or user())
+
+    def _erase(self, what: str, where: Where, by: str) -> Receipt:
+        with self._ledger.alone():
+            for part in self._store.fetch(where, pictures=False):
+                self._ledger.unsay(part.ids.tolist())
+                cache.forget(self.model, part.vectors, [crop.path for crop in part.crops])
+            rows = self._store.delete(where)
+            self._ledger.scrub()
+        said = words(where, self._ledger.pseudonym)
+        entry = self._record(what, by, where=said, rows=rows)
+        return Receipt(said, rows, by, entry.at, entry.number, entry.digest)
 
     @property
     def keep(self) -> str | None:
@@ -322,15 +368,23 @@ class Gallery:
 
     def expire(self) -> Receipt | None:
         """Erase what is older than the gallery keeps; None where nothing is."""
-        return None
+        keep = self.keep
+        if keep is None:
+            return None
+        old = Where(added_before=self._clock() - seconds(keep))
+        return self._erase("expire", old, f"keep {keep}") if self.count(old) else None
 
     def audit(self) -> Iterator[Entry]:
         """The log from its start."""
         return self._ledger.entries()
 
-    def verify_audit(self) -> Checked:
-        """Whether the log is whole."""
-        return self._ledger.verify()
+    def verify_audit(self, head: str | None = None) -> Checked:
+        """Whether the log is whole, and still holds the entry with digest `head` that was kept elsewhere, if any."""
+        return self._ledger.verify(head)
+
+    def pseudonym(self, name: str) -> str:
+        """What the log calls a person, a tracklet or the path of a crop."""
+        return self._ledger.pseudonym(name)
 
     def close(self) -> None:
         """Close files and connections."""
@@ -344,7 +398,7 @@ class Gallery:
         self.close()
 
     def _record(self, what: str, by: str | None, **detail: object) -> Entry:
-        return self._ledger.record(self._clock(), by or getpass.getuser(), what, **detail)
+        return self._ledger.record(self._clock(), by or user(), what, **detail)
 
     def _with_what_was_known(self, rows: Rows) -> Rows:
         """Rows that are there already, completed by what they do not say."""
@@ -354,49 +408,8 @@ class Gallery:
         crops, tags, pictures, added = list(rows.crops), list(rows.tags), list(rows.pictures), rows.added.copy()
         for i, row in enumerate(old.ids.tolist()):
             at = place[row]
-            crops[at] = _completed(crops[at], old.crops[i])
+            crops[at] = completed(crops[at], old.crops[i])
             tags[at] |= old.tags[i]
             pictures[at] = pictures[at] or old.pictures[i]
             added[at] = old.added[i]
         return Rows(rows.ids, rows.vectors, tuple(crops), tuple(tags), tuple(pictures), added)
-
-
-def _completed(new: Crop, old: Crop) -> Crop:
-    """A crop with what only the old one knows."""
-    known = {name: getattr(old, name) for name in ("pid", "camera", "time", "tracklet") if getattr(new, name) is None}
-    return replace(new, **known, extra={**old.extra, **new.extra})
-
-
-def placed(crop: Crop) -> Crop:
-    """A crop whose path, where it leads to a file, is absolute."""
-    if crop.path.startswith(os.sep) or not Path(crop.path).is_file():
-        return crop
-    return replace(crop, path=os.path.abspath(crop.path))
-
-
-def seconds(keep: str) -> float:
-    """How long "30d", "12h" or "8w" is.
-
-    >>> seconds("2d")
-    172800.0
-
-    Raises:
-        DataError: it says nothing of the kind.
-    """
-    try:
-        found = float(keep[:-1]) * UNITS[keep[-1:]]
-    except (ValueError, KeyError):
-        found = 0
-    if not 0 < found < float("inf"):
-        raise DataError(f"{keep!r} is no time to keep; give hours, days or weeks, such as 12h, 30d or 8w")
-    return found
-
-
-def _ledger_path(address: Address) -> Path:
-    """The file of a gallery's ledger: its own, or for a server one in the user's data folder."""
-    if "ledger" in address.options:
-        return Path(address.options["ledger"])
-    if address.scheme == "sqlite":
-        return Path(address.path)
-    folder = platformdirs.user_data_path("reid", appauthor=False, ensure_exists=True)
-    return folder / f"{hashlib.sha256(address.shown.encode()).hexdigest()[:16]}.ledger.db"

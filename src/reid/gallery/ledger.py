@@ -17,10 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reid.errors import DataError
+from reid.gallery.database import PATIENCE, connect, explained, patiently, scrub, transaction
 
 START = "0" * 64
-PATIENCE = 60.0  # seconds to wait for another process that writes
+TABLES = (
+    "setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "audit (number INTEGER PRIMARY KEY, at REAL, who TEXT, what TEXT, detail TEXT, digest TEXT)",
+    "feedback (query INTEGER, answer INTEGER, same INTEGER, who TEXT, at REAL)",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,8 @@ class Checked:
 
     Attributes:
         entries: how many there are.
-        broken: number of the first entry that does not follow from those before it; None where all do.
+        broken: number of the first entry that does not follow from those before it, or of the one after the last where
+            the digest looked for was not met; None where all is well.
         head: digest of the last entry that does. Kept somewhere else, it shows later that nothing before it changed.
     """
 
@@ -91,30 +96,28 @@ class Ledger:
     """
 
     def __init__(self, path: Path):
-        self._lock, self._turn = threading.RLock(), threading.RLock()
-        self._connection = sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False, isolation_level=None)
+        self._path, self._lock, self._turn = path, threading.RLock(), threading.RLock()
+        self._connection = connect(path, create=True)
         self._other = sqlite3.connect(f"{path}-lock", timeout=PATIENCE, check_same_thread=False, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA secure_delete=ON")
-        with self._writing():
-            for table in (
-                "setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-                "audit (number INTEGER PRIMARY KEY, at REAL, who TEXT, what TEXT, detail TEXT, digest TEXT)",
-                "feedback (query INTEGER, answer INTEGER, same INTEGER, who TEXT, at REAL)",
-            ):
-                self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+        self._salt: str | None = None
+        with explained(path):
+            known = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
+        if not {table.split()[0] for table in TABLES} <= known:
+            with self._writing():
+                for table in TABLES:
+                    self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction."""
+    def _writing(self, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction, on the disk when it ends; where it need not be `synced`, safe from all but a power cut."""
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+            with transaction(self._connection, self._path):
                 yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock, explained(self._path):
+            return self._connection.execute(sql, values).fetchall()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -124,22 +127,22 @@ class Ledger:
             DataError: others have been changing it for a minute.
         """
         with self._turn:
-            try:
-                self._other.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError:
-                raise DataError(
-                    f"another process has been changing the gallery for {PATIENCE:g} s; try again when it is done"
-                ) from None
+            with explained(self._path):
+                patiently(lambda: self._other.execute("BEGIN EXCLUSIVE"))
             try:
                 yield
             finally:
                 self._other.execute("ROLLBACK")
 
+    def scrub(self) -> None:
+        """Leave nothing of what was dropped in the log of changes."""
+        with self._lock:
+            scrub(self._connection, self._path)
+
     def get(self, name: str) -> str | None:
         """A setting."""
-        with self._lock:
-            row = self._connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
+        found = self._all("SELECT value FROM setting WHERE name = ?", name)
+        return str(found[0][0]) if found else None
 
     def set(self, name: str, value: str | None) -> None:
         """Keep a setting, or drop it."""
@@ -150,15 +153,15 @@ class Ledger:
 
     def pseudonym(self, person: str) -> str:
         """What the log calls a person: a digest with a secret of this gallery's."""
-        salt = self.get("salt")
-        if salt is None:
-            self.set("salt", secrets.token_hex(16))
-            salt = self.get("salt")
-        return f"p:{hashlib.sha256(f'{salt}{person}'.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+        if self._salt is None:
+            with self._writing() as connection:
+                connection.execute("INSERT OR IGNORE INTO setting VALUES ('salt', ?)", (secrets.token_hex(16),))
+            self._salt = self.get("salt")
+        return f"p:{hashlib.sha256(f'{self._salt}{person}'.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
     def record(self, at: float, by: str, what: str, **detail: Any) -> Entry:
-        """Append an entry to the log."""
-        with self._writing() as connection:
+        """Append an entry to the log. Only a search's may be lost, by a power cut right after."""
+        with self._writing(synced=what != "search") as connection:
             row = connection.execute("SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1").fetchone()
             number, before = row or (0, START)
             entry = Entry(number + 1, at, by, what, detail, "")
@@ -169,39 +172,36 @@ class Ledger:
 
     def entries(self) -> Iterator[Entry]:
         """The log from its start."""
-        with self._lock:
-            rows = self._connection.execute("SELECT * FROM audit ORDER BY number").fetchall()
-        for number, at, who, what, detail, digest in rows:
+        for number, at, who, what, detail, digest in self._all("SELECT * FROM audit ORDER BY number"):
             yield Entry(number, at, who, what, json.loads(detail), digest)
 
-    def verify(self) -> Checked:
-        """Walk the chain."""
-        head, count, broken = START, 0, None
+    def verify(self, seen: str | None = None) -> Checked:
+        """Walk the chain, which must come by the digest `seen` where one is given."""
+        head, count, broken, met = START, 0, None, seen in (None, START)
         for count, entry in enumerate(self.entries(), 1):
             if broken is None and (entry.number != count or entry.digest != entry.expected(head)):
                 broken = count
             head = entry.digest if broken is None else head
-        return Checked(count, broken, head)
+            met |= head == seen
+        return Checked(count, broken if met or broken else count + 1, head)
 
     def say(self, word: Feedback) -> None:
         """Keep feedback; a later word on the same two crops replaces the earlier."""
-        first, second = sorted((word.query, word.answer))
+        row = (word.query, word.answer, word.same, word.by, word.at)
+        either = "(query = ?1 AND answer = ?2) OR (query = ?2 AND answer = ?1)"
         with self._writing() as connection:
-            connection.execute("DELETE FROM feedback WHERE query = ? AND answer = ?", (second, first))
-            row = (word.query, word.answer, word.same, word.by, word.at)
-            connection.execute("DELETE FROM feedback WHERE query = ? AND answer = ?", (first, second))
+            connection.execute(f"DELETE FROM feedback WHERE {either}", row[:2])
             connection.execute("INSERT INTO feedback VALUES (?, ?, ?, ?, ?)", row)
 
     def said(self) -> list[Feedback]:
         """All feedback, oldest first."""
-        with self._lock:
-            rows = self._connection.execute("SELECT query, answer, same, who, at FROM feedback ORDER BY at").fetchall()
+        rows = self._all("SELECT query, answer, same, who, at FROM feedback ORDER BY at")
         return [Feedback(query, answer, bool(same), by, at) for query, answer, same, by, at in rows]
 
     def unsay(self, ids: Sequence[int]) -> None:
         """Drop feedback on those rows."""
         with self._writing() as connection:
-            connection.executemany("DELETE FROM feedback WHERE query = ?1 OR answer = ?1", [(i,) for i in ids])
+            connection.executemany("DELETE FROM feedback WHERE ?1 IN (query, answer)", [(i,) for i in ids])
 
     def close(self) -> None:
         """Close the file."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,6 +144,19 @@ def row_ids(crops: Iterable[Crop]) -> list[int]:
 def upload_path(picture: bytes) -> str:
     """The path that stands for a picture that lies in no file, by the digest of its bytes."""
     return f"upload:{hashlib.blake2b(picture, digest_size=16).hexdigest()}"
+
+
+def completed(new: Crop, old: Crop) -> Crop:
+    """A crop with what only the old one knows."""
+    known = {name: getattr(old, name) for name in ("pid", "camera", "time", "tracklet") if getattr(new, name) is None}
+    return replace(new, **known, extra={**old.extra, **new.extra})
+
+
+def placed(crop: Crop) -> Crop:
+    """A crop whose path, where it leads to a file, is absolute."""
+    if crop.path.startswith(os.sep) or not Path(crop.path).is_file():
+        return crop
+    return replace(crop, path=os.path.abspath(crop.path))
 
 
 def half(vectors: NDArray[Any]) -> Half:

@@ -1,115 +1,298 @@
-"""A gallery in one SQLite file."""
+"""A gallery in one SQLite file, searched in memory.
+
+Rows lie in `row`. Vectors, and the facts that filters ask for, lie in blocks of BLOCK places, each block with checksums
+and the number of the change that touched it last, so that other processes read again what changed and nothing else.
+A deleted row's place is filled with zeros and given to the next.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from reid.distance import top_k
-from reid.errors import DataError
+from reid.errors import DataError, ShapeError
 from reid.gallery.address import Address
-from reid.gallery.rows import Rows, Where
-from reid.types import Crop, Ranking, Vectors, crop_from_json, crop_to_json
+from reid.gallery.database import connect, damaged, explained, scrub, transaction
+from reid.gallery.memory import BLOCK, FACTS, Codes, Memory, empty_facts
+from reid.gallery.rows import Half, Ids, Rows, Where
+from reid.types import Ranking, Vectors, crop_from_json, crop_to_json
 
-PART = 2048
+LAYOUT = 1
+PART = 2048  # rows that are fetched at once
+TABLES = (
+    "head (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    "name (code INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
+    "block (number INTEGER PRIMARY KEY, change INTEGER, facts_sum INTEGER, vectors_sum INTEGER)",
+    "facts (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    "vectors (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    "row (id INTEGER PRIMARY KEY, place INTEGER NOT NULL, crop TEXT NOT NULL, tags TEXT NOT NULL, added REAL NOT NULL, "
+    "sum INTEGER NOT NULL, picture BLOB, picture_sum INTEGER)",
+)
 
 
 class SqliteStore:
-    """See `store.Store`."""
+    """See `store.Store`.
+
+    Attributes:
+        model: fingerprint of the model whose vectors it holds.
+        dim: length of a vector.
+        path: of the file.
+    """
 
     def __init__(self, path: Path, model: str | None, dim: int | None):
-        if not path.is_file() and (model is None or dim is None):
-            raise DataError(f"there is no gallery at {path}; make one with `reid index add {path} CROPS`")
-        self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, check_same_thread=False)
-        with self._lock, self._connection as c:
-            c.execute("PRAGMA journal_mode=WAL")
-            c.execute("PRAGMA secure_delete=ON")
-            c.execute("CREATE TABLE IF NOT EXISTS store (model TEXT, dim INTEGER)")
-            c.execute(
-                "CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, vector BLOB, crop TEXT, tags TEXT, "
-                "picture BLOB, added REAL)"
+        self.path, self._lock, self._change = path, threading.RLock(), -1
+        self._connection = connect(path, create=model is not None and dim is not None)
+        try:
+            self.model, self.dim = self._head(model, dim)
+            self._memory, self._unread = Memory(self.dim), set[int]()
+            with self._looking():
+                pass
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _head(self, model: str | None, dim: int | None) -> tuple[str, int]:
+        """Model and length of vectors, of the file or for a new one."""
+        with explained(self.path):
+            tables = self._connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'head'").fetchone()[0]
+        if not tables:
+            if model is None or dim is None:
+                raise DataError(f"{self.path} holds no gallery yet; make one with `reid index add {self.path} CROPS`")
+            with transaction(self._connection, self.path):
+                for table in TABLES:
+                    self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+                head = {"layout": LAYOUT, "model": model, "dim": dim, "change": 0}
+                self._connection.executemany("INSERT OR IGNORE INTO head VALUES (?, ?)", head.items())
+        with explained(self.path):
+            known = dict(self._connection.execute("SELECT name, value FROM head"))
+        if known.get("layout") != LAYOUT:
+            raise DataError(
+                f"{self.path} has the layout {known.get('layout')}, and this reid knows {LAYOUT}; update it"
             )
-            if c.execute("SELECT count(*) FROM store").fetchone() == (0,):
-                c.execute("INSERT INTO store VALUES (?, ?)", (model, dim))
-            self.model, self.dim = c.execute("SELECT model, dim FROM store").fetchone()
+        return str(known["model"]), int(known["dim"])
+
+    @contextmanager
+    def _looking(self, vectors: bool = False) -> Iterator[None]:
+        """One state of the file, read into memory as far as it has changed."""
+        with self._lock, transaction(self._connection, self.path, write=False):
+            self._read(vectors)
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[int]:
+        """One change to the file; gives its number."""
+        with self._lock, transaction(self._connection, self.path):
+            self._read(vectors=False)
+            change = self._change + 1
+            yield change
+            self._connection.execute("UPDATE head SET value = ? WHERE name = 'change'", (change,))
+
+    def _read(self, vectors: bool) -> None:
+        """Bring the memory up to date."""
+        execute = self._connection.execute
+        change = execute("SELECT value FROM head WHERE name = 'change'").fetchone()[0]
+        if change != self._change:
+            changed = "SELECT number, facts_sum, data FROM block JOIN facts USING (number) WHERE change > ?"
+            for number, checksum, data in execute(changed, (self._change,)):
+                self._check(data, checksum, BLOCK * FACTS.itemsize, f"the facts of block {number}")
+                self._memory.put_facts(number, np.frombuffer(data, FACTS))
+                self._unread.add(number)
+            self._change = change
+        for number in sorted(self._unread) if vectors else ():
+            found = "SELECT vectors_sum, data FROM block JOIN vectors USING (number) WHERE number = ?"
+            checksum, data = execute(found, (number,)).fetchone()
+            self._check(data, checksum, BLOCK * 2 * self.dim, f"the vectors of block {number}")
+            self._memory.put_vectors(number, data)
+            self._unread.discard(number)
+
+    def _check(self, data: bytes, checksum: int, length: int, what: str) -> None:
+        if len(data) != length or zlib.crc32(data) != checksum:
+            raise DataError(damaged(self.path, f"{what} are not what was written"))
 
     def upsert(self, rows: Rows) -> None:
         """See `store.Store`."""
-        columns = zip(rows.ids.tolist(), rows.vectors, rows.crops, rows.tags, rows.pictures, rows.added, strict=True)
-        values = [(i, v.tobytes(), crop_to_json(c), json.dumps(sorted(t)), p, a) for i, v, c, t, p, a in columns]
-        with self._lock, self._connection as connection:
-            connection.executemany("INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?)", values)
+        if rows.vectors.shape[1] != self.dim and len(rows):
+            raise ShapeError(f"vectors have {rows.vectors.shape[1]} values, those of {self.path} have {self.dim}")
+        with self._writing() as change:
+            places = self._places_for(rows.ids)
+            facts = np.empty(len(rows), FACTS)
+            facts["id"], facts["added"] = rows.ids, rows.added
+            facts["square"] = np.square(rows.vectors, dtype=np.float32).sum(axis=1)
+            facts["time"] = [np.nan if crop.time is None else crop.time for crop in rows.crops]
+            for name, column in (("camera", "camera"), ("person", "pid"), ("tracklet", "tracklet")):
+                facts[name] = self._coded([getattr(crop, column) for crop in rows.crops])
+            facts["tags"] = self._coded([sorted(tags) or None for tags in rows.tags])
+            self._write_places(places, facts, rows.vectors, change)
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _records(rows, places)
+            )
+
+    def _places_for(self, ids: Ids) -> Codes:
+        """Where rows go: where they are, then empty places, then new blocks."""
+        have = dict(self._connection.execute(_among("SELECT id, place FROM row WHERE id"), (json.dumps(ids.tolist()),)))
+        free = np.flatnonzero(self._memory.facts["id"][: len(self._memory) * BLOCK] < 0).tolist()
+        more = len(ids) - len(have) - len(free)
+        number = len(self._memory)
+        for number in range(len(self._memory), len(self._memory) + max(0, -(-more // BLOCK))):
+            blank = empty_facts().tobytes()
+            self._connection.execute("INSERT INTO block VALUES (?, -1, 0, 0)", (number,))
+            self._connection.execute("INSERT INTO facts VALUES (?, ?)", (number, blank))
+            self._connection.execute("INSERT INTO vectors VALUES (?, zeroblob(?))", (number, BLOCK * 2 * self.dim))
+            free += range(number * BLOCK, (number + 1) * BLOCK)
+        empty = iter(free)
+        return np.array([have[i] if i in have else next(empty) for i in ids.tolist()], np.int64)
+
+    def _coded(self, names: Sequence[str | list[str] | None]) -> NDArray[np.int32]:
+        """Codes of names or of sets of tags, new ones for those that have none; −1 for None."""
+        texts = [None if name is None else json.dumps(name) for name in names]
+        distinct = {text for text in texts if text is not None}
+        given = json.dumps(sorted(distinct))
+        self._connection.execute(
+            "INSERT INTO name (text) SELECT value FROM json_each(?) WHERE true ON CONFLICT DO NOTHING", (given,)
+        )
+        found = self._connection.execute(_among("SELECT text, code FROM name WHERE text"), (given,))
+        code = {None: -1, **dict(found)}
+        return np.array([code[text] for text in texts], np.int32)
+
+    def _write_places(self, places: Codes, facts: NDArray[Any], vectors: Half, change: int) -> None:
+        """Put facts and vectors where they belong, and note what has changed."""
+        order = np.argsort(places)
+        places, facts, vectors = places[order], facts[order], vectors[order]
+        for number in np.unique(places // BLOCK).tolist():
+            start, end = np.searchsorted(places, [number * BLOCK, (number + 1) * BLOCK])
+            sums = []
+            for table, values in (("facts", facts), ("vectors", vectors)):
+                with self._connection.blobopen(table, "data", number) as blob:
+                    for first, last in _runs(places[start:end]):
+                        part = values[start + first : start + last]
+                        blob.seek(int(places[start + first] % BLOCK) * part[:1].nbytes)
+                        blob.write(part.tobytes())
+                    blob.seek(0)
+                    sums.append(zlib.crc32(blob.read()))
+            update = "UPDATE block SET change = ?, facts_sum = ?, vectors_sum = ? WHERE number = ?"
+            self._connection.execute(update, (change, *sums, number))
 
     def query(self, vectors: Vectors, k: int, where: Where) -> Ranking:
         """See `store.Store`."""
-        rows = Rows.join(list(self.fetch(where, pictures=False)), self.dim)
-        found = top_k(vectors, rows.vectors.astype(np.float32), k)
-        return Ranking(np.where(found.ids < 0, -1, rows.ids[found.ids] if len(rows) else -1), found.distances)
+        with self._looking(vectors=True):
+            return self._memory.query(vectors, k, self._memory.admitted(where, self))
 
     def fetch(self, where: Where, vectors: bool = True, pictures: bool = True) -> Iterator[Rows]:
         """See `store.Store`."""
-        last = -1
-        while True:
-            with self._lock, closing(self._connection.cursor()) as cursor:
-                sql = f"SELECT id, vector, crop, tags, picture, added FROM row WHERE id > ? ORDER BY id LIMIT {PART}"
-                found = cursor.execute(sql, (last,)).fetchall()
+        with self._looking():
+            ids = np.sort(self._memory.facts["id"][self._memory.admitted(where, self)])
+        for start in range(0, len(ids), PART):
+            part = self._fetched(ids[start : start + PART], vectors, pictures)
+            if len(part):
+                yield part
+
+    def _fetched(self, ids: Ids, vectors: bool, pictures: bool) -> Rows:
+        """Those rows that are still there."""
+        columns = "id, place, crop, tags, added, sum" + (", picture, picture_sum" if pictures else ", NULL, NULL")
+        sql = _among(f"SELECT {columns} FROM row WHERE id") + " ORDER BY id"
+        with self._looking(vectors):
+            found = self._connection.execute(sql, (json.dumps(ids.tolist()),)).fetchall()
             if not found:
-                return
-            ids, blobs, crops, tags, kept, added = zip(*found, strict=True)
-            last = ids[-1]
-            part = Rows(
-                np.array(ids, np.int64),
-                np.frombuffer(b"".join(blobs), np.float16).reshape(len(ids), -1)[:, : self.dim if vectors else 0],
-                tuple(crop_from_json(c) for c in crops),
-                tuple(frozenset(json.loads(t)) for t in tags),
-                kept if pictures else (None,) * len(ids),
-                np.array(added, float),
-            )
-            admitted = part[[i for i in range(len(part)) if _admits(where, *_facts(part, i))]]
-            if len(admitted):
-                yield admitted
+                return Rows.join([], self.dim if vectors else 0)
+            for row, _, crop, tags, added, checksum, picture, picture_sum in found:
+                if checksum != _sum(crop, tags, added) or (picture is not None and zlib.crc32(picture) != picture_sum):
+                    raise DataError(damaged(self.path, f"row {row} is not what was written"))
+            numbers, places, crops, tagged, added, _, kept, _ = zip(*found, strict=True)
+            taken = self._memory.take(np.array(places)) if vectors else np.empty((len(found), 0), np.float16)
+        return Rows(
+            np.array(numbers, np.int64),
+            taken,
+            tuple(crop_from_json(crop) for crop in crops),
+            tuple(frozenset(json.loads(tags)) for tags in tagged),
+            kept,
+            np.array(added, float),
+        )
 
     def delete(self, where: Where) -> int:
         """See `store.Store`."""
-        ids = [int(i) for part in self.fetch(where, False, False) for i in part.ids]
-        with self._lock, self._connection as connection:
-            connection.executemany("DELETE FROM row WHERE id = ?", [(i,) for i in ids])
+        with self._writing() as change:
+            places = np.flatnonzero(self._memory.admitted(where, self))
+            ids = self._memory.facts["id"][places].tolist()
+            if ids:
+                blank = np.zeros((len(places), self.dim), np.float16)
+                self._write_places(places, empty_facts(len(places)), blank, change)
+                self._connection.execute(_among("DELETE FROM row WHERE id"), (json.dumps(ids),))
+        with self._writing():
+            self._drop_names()
+        with self._lock:
+            scrub(self._connection, self.path)
+            with self._looking(vectors=len(self._unread) < len(self._memory)):
+                pass
         return len(ids)
+
+    def _drop_names(self) -> None:
+        """Forget names that no row has any more."""
+        columns = [self._memory.facts[name] for name in ("camera", "person", "tracklet", "tags")]
+        used = np.zeros(max(int(column.max(initial=0)) for column in columns) + 2, bool)
+        for column in columns:
+            used[column] = True
+        codes = json.dumps(np.flatnonzero(used).tolist())
+        self._connection.execute(_among("DELETE FROM name WHERE NOT code"), (codes,))
 
     def count(self, where: Where) -> int:
         """See `store.Store`."""
-        return sum(len(part) for part in self.fetch(where, False, False))
+        with self._looking():
+            return int(self._memory.admitted(where, self).sum())
 
     def close(self) -> None:
         """See `store.Store`."""
-        self._connection.close()
+        with self._lock:
+            self._connection.close()
+
+    def codes(self, names: frozenset[str]) -> Codes:
+        """See `memory.Names`."""
+        texts = json.dumps([json.dumps(name) for name in names])
+        return _numbers(self._connection.execute(_among("SELECT code FROM name WHERE text"), (texts,)))
+
+    def carrying(self, tags: frozenset[str]) -> Codes:
+        """See `memory.Names`."""
+        sets = self._connection.execute("SELECT code, text FROM name WHERE text LIKE '[%'")
+        return np.array([code for code, text in sets if tags <= set(json.loads(text))], np.int64)
+
+    def places(self, ids: frozenset[int]) -> Codes:
+        """See `memory.Names`."""
+        return _numbers(self._connection.execute(_among("SELECT place FROM row WHERE id"), (json.dumps(list(ids)),)))
 
 
-def _facts(rows: Rows, i: int) -> tuple[int, Crop, frozenset[str], float]:
-    return int(rows.ids[i]), rows.crops[i], rows.tags[i], float(rows.added[i])
+def _among(sql: str) -> str:
+    """A condition on a column that its value is in a list, given as JSON, of any length."""
+    return f"{sql} IN (SELECT value FROM json_each(?))"
 
 
-def _admits(where: Where, row: int, crop: Crop, tags: frozenset[str], added: float) -> bool:
-    timed = where.after is not None or where.before is not None
-    return (
-        (where.ids is None or row in where.ids)
-        and (where.cameras is None or crop.camera in where.cameras)
-        and crop.camera not in where.not_cameras
-        and (not timed or crop.time is not None)
-        and (where.after is None or crop.time is None or crop.time >= where.after)
-        and (where.before is None or crop.time is None or crop.time <= where.before)
-        and (where.people is None or crop.pid in where.people)
-        and (where.tracklets is None or crop.tracklet in where.tracklets)
-        and where.tags <= tags
-        and (where.added_before is None or added < where.added_before)
-    )
+def _numbers(found: sqlite3.Cursor) -> Codes:
+    return np.array([number for (number,) in found], np.int64)
+
+
+def _runs(places: Codes) -> list[tuple[int, int]]:
+    """Where consecutive places start and end, (first, last + 1), in ascending ones."""
+    starts = np.flatnonzero(np.diff(places, prepend=-2) != 1).tolist()
+    return list(zip(starts, [*starts[1:], len(places)], strict=True))
+
+
+def _sum(crop: str, tags: str, added: float) -> int:
+    return zlib.crc32(f"{crop}\n{tags}\n{added!r}".encode())
+
+
+def _records(rows: Rows, places: Codes) -> Iterator[tuple[Any, ...]]:
+    columns = (rows.ids.tolist(), places.tolist(), rows.crops, rows.tags, rows.added.tolist(), rows.pictures)
+    for row, place, crop, tags, added, picture in zip(*columns, strict=True):
+        told, words = crop_to_json(crop), json.dumps(sorted(tags))
+        checksum = None if picture is None else zlib.crc32(picture)
+        yield row, place, told, words, added, _sum(told, words, added), picture, checksum
 
 
 def open_store(address: Address, model: str | None, dim: int | None) -> SqliteStore:

@@ -75,7 +75,7 @@ def build(service: Service, tokens: Tokens | None = None) -> Guard:
 
 
 def _describe_problems(app: FastAPI) -> None:
-    """Put the schema of problems into the description, to which the addresses refer, in place of the framework's own."""
+    """Put the schema of problems into the description in place of the framework's own."""
     plain = app.openapi
 
     def described() -> dict[str, object]:

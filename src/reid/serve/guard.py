@@ -82,7 +82,7 @@ class Guard:
                     body = Body(receive, self._settings.max_bytes, self._settings.body_seconds, stated)
                     await self._app(scope, body, dressed)
             except TimeoutError:
-                late = f"no answer within {self._settings.seconds:g} s; what was asked for may still be done, look before you ask again"
+                late = f"no answer within {self._settings.seconds:g} s; a change may still be made, look before you ask again"
                 raise Refused(503, late, 5) from None
         except Refused as refused:
             if not status:

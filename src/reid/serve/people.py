@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import Form, Path, Query, Response
 
 from reid.gallery.gallery import Summary
-from reid.gallery.rows import Rows, Where, upload_path
+from reid.gallery.rows import Rows, Where
 from reid.serve.pictures import Looked, shown
 from reid.serve.problems import Refused
 from reid.serve.routes import By, It, routes
@@ -70,7 +70,7 @@ def _person(summary: Summary) -> PersonOut:
 async def timeline(
     it: It, person: Annotated[Name | None, Query()] = None, tracklet: Annotated[Name | None, Query()] = None
 ) -> TimelineOut:
-    """Where and when a person, or a tracklet that is nobody's, was seen. Of more than 2,000 crops the first are told."""
+    """Where and when a person, or a tracklet that is nobody's, was seen: of the first 2,000 crops."""
     if (person is None) == (tracklet is None):
         raise Refused(422, "give either a person or a tracklet, and not both")
     where = _of(person) if person is not None else Where(tracklets=frozenset({str(tracklet)}))
@@ -162,8 +162,7 @@ async def add(it: It, by: By, given: Annotated[AddUploads, Form(media_type="mult
 
 
 def _kept(looked: Looked, given: AddUploads) -> Crop:
-    path = upload_path(looked.data or b"")
-    return Crop(path, camera=given.camera, time=given.time, tracklet=given.tracklet)
+    return Crop(looked.path, camera=given.camera, time=given.time, tracklet=given.tracklet)
 
 
 @writing.post("/people/enrol")

@@ -9,6 +9,7 @@ import simplejpeg
 
 from reid import images, quality
 from reid.errors import ImageError
+from reid.gallery.rows import upload_path
 from reid.images import RGB, Preprocess
 from reid.quality import Floats
 
@@ -23,13 +24,13 @@ class Looked:
         views: for the model, each (height, width, 3) bytes.
         quality: (M,) see `reid.quality`.
         small: as a JPEG file, to keep; None where it is not to be kept.
-        data: the file's bytes, from which its name is made; None where it is not to be kept.
+        path: that stands for it, made of the file's bytes.
     """
 
     views: list[RGB]
     quality: Floats
-    small: bytes | None = None
-    data: bytes | None = None
+    small: bytes | None
+    path: str
 
 
 def look(data: bytes, name: str, preprocess: Preprocess, max_pixels: int, keep: bool = False) -> Looked:
@@ -39,7 +40,7 @@ def look(data: bytes, name: str, preprocess: Preprocess, max_pixels: int, keep: 
         ImageError: it cannot be read, or has more pixels than are allowed.
     """
     rgb = images.decode(data, name, max_pixels)
-    return Looked(preprocess.look(rgb), quality.measure(rgb), small(rgb) if keep else None, data if keep else None)
+    return Looked(preprocess.look(rgb), quality.measure(rgb), small(rgb) if keep else None, upload_path(data))
 
 
 def small(rgb: RGB) -> bytes:

@@ -34,7 +34,6 @@ from reid.types import Crop, Embeddings, Match
 from reid.verify import Verifier
 
 router = routes("read", "Look")
-QUERY = "the query"
 
 
 @router.post("/search")
@@ -45,7 +44,7 @@ async def search(it: It, by: By, given: Annotated[SearchUploads, Form(media_type
     vectors, quality = await it.embed(looked), np.stack([one.quality for one in looked])
     if given.together:
         vectors, quality = vectors.mean(axis=0, keepdims=True), quality.min(axis=0, keepdims=True)
-    crops = tuple(Crop(QUERY, camera=given.camera) for _ in vectors)
+    crops = tuple(Crop(one.path, camera=given.camera) for one in looked[: len(vectors)])
     query = Embeddings(vectors, crops, it.embedder.fingerprint)
     found = await it.search(query, _terms(given, by.name))
     answers = [_answer(it, given.prior, given.camera, matches, q) for matches, q in zip(found, quality, strict=True)]
@@ -105,7 +104,7 @@ async def verify(it: It, given: Annotated[VerifyUploads, Form(media_type="multip
     looked = await it.look([given.first, given.second])
     vectors = await it.embed(looked)
     first, second = (
-        Embeddings(vectors[i : i + 1], (Crop(QUERY, camera=camera),), it.embedder.fingerprint)
+        Embeddings(vectors[i : i + 1], (Crop(looked[i].path, camera=camera),), it.embedder.fingerprint)
         for i, camera in enumerate((given.first_camera, given.second_camera))
     )
     quality = (looked[0].quality[None], looked[1].quality[None])
@@ -132,7 +131,7 @@ async def identify(it: It, given: Annotated[IdentifyUploads, Form(media_type="mu
     """Say which of the people who are enrolled pictures show, or that they show nobody who is. They are not kept."""
     looked = await it.look(given.crop)
     vectors = await it.embed(looked)
-    query = Embeddings(vectors, (Crop(QUERY),) * len(vectors), it.embedder.fingerprint)
+    query = Embeddings(vectors, tuple(Crop(one.path) for one in looked), it.embedder.fingerprint)
 
     def found() -> tuple[int, list[Identity]]:
         who = it.known.identifier()

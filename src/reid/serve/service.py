@@ -1,4 +1,4 @@
-"""What the addresses call: pictures to vectors and vectors to answers, in threads and batches; and the service's life."""
+"""What the addresses call: pictures to vectors to answers, in threads and batches; and the life of the service."""
 
 from __future__ import annotations
 

@@ -1,0 +1,145 @@
+"""A gallery's vectors and the facts that filters ask for, held in memory block by block."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.gallery.rows import Half, Where
+from reid.gallery.scan import Part, nearest
+from reid.types import Ranking, Vectors
+
+BLOCK = 1024  # rows; with 512 values each, two blocks in single precision stay near a core
+FACTS = np.dtype(
+    [("id", "<i8"), ("time", "<f8"), ("added", "<f8"), ("square", "<f4")]
+    + [(name, "<i4") for name in ("camera", "person", "tracklet", "tags")]
+)
+"""What is known of a row without reading it: its squared length, and codes of names, −1 for none. The id of an empty
+place is −1."""
+
+Mask = NDArray[np.bool_]
+Codes = NDArray[np.int64]
+
+
+class Names(Protocol):
+    """What turns the names in a filter into the codes and places of a gallery."""
+
+    def codes(self, names: frozenset[str]) -> Codes:
+        """The codes of those names that there are."""
+
+    def carrying(self, tags: frozenset[str]) -> Codes:
+        """The codes of sets of tags that hold all of these."""
+
+    def places(self, ids: frozenset[int]) -> Codes:
+        """Where those rows are that there are."""
+
+
+def empty_facts(rows: int = BLOCK) -> NDArray[Any]:
+    """(rows,) FACTS of empty places."""
+    facts = np.zeros(rows, FACTS)
+    facts["id"] = -1
+    return facts
+
+
+class Memory:
+    """Places for rows, in blocks of BLOCK.
+
+    Attributes:
+        dim: length of a vector.
+        facts: columns of FACTS by name, each over all places.
+        vectors: (BLOCK, dim) float16 each; empty ones where a block's were not read yet.
+    """
+
+    def __init__(self, dim: int):
+        self.dim = dim
+        self.facts: dict[str, NDArray[Any]] = {name: empty_facts(0)[name].copy() for name in FACTS.names or ()}
+        self.vectors: list[Half] = []
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def put_facts(self, number: int, facts: NDArray[Any]) -> None:
+        """A block's facts, new or changed."""
+        if number >= len(self.vectors):
+            missing = number + 1 - len(self.vectors)
+            self.vectors += [np.empty((0, self.dim), np.float16)] * missing
+        if number * BLOCK >= len(self.facts["id"]):
+            more = empty_facts(max(number + 1, 2 * number) * BLOCK - len(self.facts["id"]))
+            self.facts = {name: np.concatenate([column, more[name]]) for name, column in self.facts.items()}
+        for name, column in self.facts.items():
+            column[number * BLOCK : (number + 1) * BLOCK] = facts[name]
+
+    def put_vectors(self, number: int, data: bytes) -> None:
+        """A block's vectors, written over those that were there, so that none of them stays."""
+        if not len(self.vectors[number]):
+            self.vectors[number] = np.empty((BLOCK, self.dim), np.float16)
+        self.vectors[number][:] = np.frombuffer(data, np.float16).reshape(BLOCK, self.dim)
+
+    def take(self, places: Codes) -> Half:
+        """(N, dim) vectors."""
+        order = np.argsort(places, kind="stable")
+        numbers, offsets = np.divmod(places[order], BLOCK)
+        ends = np.flatnonzero(np.diff(numbers, append=-1)) + 1
+        out = np.empty((len(places), self.dim), np.float16)
+        for start, end in itertools.pairwise([0, *ends.tolist()]):
+            out[order[start:end]] = self.vectors[numbers[start]][offsets[start:end]]
+        return out
+
+    def admitted(self, where: Where, names: Names) -> Mask:
+        """(places,) which rows a filter admits."""
+        facts = self.facts
+        mask = facts["id"] >= 0
+        for name, wanted in (("camera", where.cameras), ("person", where.people), ("tracklet", where.tracklets)):
+            if wanted is not None:
+                mask &= _among(facts[name], names.codes(wanted))
+        if where.not_cameras:
+            mask &= ~_among(facts["camera"], names.codes(where.not_cameras))
+        if where.tags:
+            mask &= _among(facts["tags"], names.carrying(where.tags))
+        if where.after is not None or where.before is not None:
+            mask &= facts["time"] >= (-np.inf if where.after is None else where.after)
+            mask &= facts["time"] <= (np.inf if where.before is None else where.before)
+        if where.added_before is not None:
+            mask &= facts["added"] < where.added_before
+        if where.ids is not None:
+            among = np.zeros(len(mask), bool)
+            among[names.places(where.ids)] = True
+            mask &= among
+        return mask
+
+    def query(self, queries: Vectors, k: int, mask: Mask) -> Ranking:
+        """The k nearest rows of those admitted, exactly."""
+        parts, places = self._parts(mask)
+        found, _ = nearest(queries, parts, k)
+        places = places[found]
+        ids = np.where(mask[places], self.facts["id"][places], -1)
+        used, which = np.unique(places, return_inverse=True)
+        rows = self.take(used).astype(np.float32)
+        distances = np.empty(ids.shape, np.float32)
+        for i, chosen in enumerate(which.reshape(ids.shape)):  # by differences, which lose nothing where rows are near
+            distances[i] = np.linalg.norm(rows[chosen] - queries[i], axis=1)
+        distances[ids < 0] = np.inf
+        order = np.lexsort((ids, distances), axis=1)
+        return Ranking(np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1))
+
+    def _parts(self, mask: Mask) -> tuple[list[Part], Codes]:
+        """What to scan, and the place of each row of it. Where few rows of a block are admitted, only they are."""
+        counts = np.add.reduceat(mask, np.arange(0, len(mask), BLOCK), dtype=np.int64) if len(mask) else np.empty(0)
+        squares = np.where(mask, self.facts["square"], np.float32(np.inf))
+        whole = np.flatnonzero(counts > BLOCK // 2)
+        parts = [Part(self.vectors[n], squares[n * BLOCK : (n + 1) * BLOCK]) for n in whole.tolist()]
+        few = np.flatnonzero(mask & np.repeat(counts <= BLOCK // 2, BLOCK))
+        for start in range(0, len(few), BLOCK):
+            at = few[start : start + BLOCK]
+            parts.append(Part(self.take(at), squares[at]))
+        return parts, np.concatenate([(whole[:, None] * BLOCK + np.arange(BLOCK)).ravel(), few])
+
+
+def _among(column: NDArray[np.int32], codes: Codes) -> Mask:
+    """Which values are among the codes; −1 never is."""
+    table = np.zeros(max(int(column.max(initial=0)), int(codes.max(initial=0))) + 2, bool)
+    table[codes] = True
+    return np.asarray(table[column])
