@@ -88,9 +88,10 @@ def _serve(args: argparse.Namespace, tokens: Tokens | None) -> None:
     certificate = (args.certificate, args.key) if args.certificate else None
 
     def listening(url: str) -> None:
-        facts = {"url": url, "gallery": gallery.address.shown, "crops": gallery.count(), "model": embedder.name}
+        crops, shown, name = gallery.count(), gallery.address.shown, embedder.name
         whom = "whoever has a token" if tokens else "everybody on this machine"
-        text = f"{facts['crops']:,} crops in {facts['gallery']}, model {embedder.name}.\nOpen {url} ({whom}); Ctrl-C stops."
+        text = f"{crops:,} crops in {shown}, model {name}.\nOpen {url} ({whom}); Ctrl-C stops."
+        facts = {"url": url, "gallery": shown, "crops": crops, "model": name}
         print(json.dumps(facts) if args.json else text, flush=True)
 
     serve(service, tokens, args.host, args.port, certificate, listening)

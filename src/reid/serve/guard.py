@@ -82,7 +82,8 @@ class Guard:
                     body = Body(receive, self._settings.max_bytes, self._settings.body_seconds, stated)
                     await self._app(scope, body, dressed)
             except TimeoutError:
-                late = f"no answer within {self._settings.seconds:g} s; a change may still be made, look before you ask again"
+                after = f"{self._settings.seconds:g} s"
+                late = f"no answer within {after}; a change may still be made, so look before asking again"
                 raise Refused(503, late, 5) from None
         except Refused as refused:
             if not status:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reid.errors import DataError
-from reid.gallery.gallery import Gallery, Summary
+from reid.gallery.gallery import Gallery
+from reid.gallery.records import Summary
 from reid.gallery.rows import Where
 from reid.identify import Identifier
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import Form, Path, Query, Response
 
-from reid.gallery.gallery import Summary
+from reid.gallery.records import Summary
 from reid.gallery.rows import Rows, Where
 from reid.serve.pictures import Looked, shown
 from reid.serve.problems import Refused

@@ -11,15 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from reid.errors import DataError, ImageError, ModelError, ReidError, ShapeError
+from reid.errors import ModelError
 
 MEDIA = "application/problem+json"
-KINDS: tuple[tuple[type[ReidError], int], ...] = (
-    (ImageError, 422),
-    (ShapeError, 422),
-    (ModelError, 409),
-    (DataError, 409),
-)
 
 
 class Refused(Exception):
@@ -69,8 +63,9 @@ async def of_busy(_: Request, error: Exception) -> Response:
 
 async def of_reid(_: Request, error: Exception) -> Response:
     """What the library says of what was given."""
-    status = next((status for kind, status in KINDS if isinstance(error, kind)), 422)
-    return problem(status, str(error).encode("utf-8", "backslashreplace").decode())
+    return problem(
+        409 if isinstance(error, ModelError) else 422, str(error).encode("utf-8", "backslashreplace").decode()
+    )
 
 
 async def of_http(_: Request, error: Exception) -> Response:

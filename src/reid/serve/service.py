@@ -14,7 +14,7 @@ import numpy as np
 from fastapi import UploadFile
 
 from reid.embed import Embedder
-from reid.errors import ReidError
+from reid.errors import DataError, ReidError
 from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Where
 from reid.images import RGB
@@ -111,9 +111,11 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._hands, work)
 
     async def change(self, work: Callable[[], T]) -> T:
-        """As `run`, for what changes who or what is in the gallery."""
+        """As `run`, for what changes who or what is in the gallery, which may refuse it."""
         try:
             return await self.run(work)
+        except DataError as error:
+            raise Refused(409, str(error)) from None
         finally:
             self.known.forget()
 
