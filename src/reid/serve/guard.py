@@ -18,12 +18,13 @@ from reid.errors import DataError
 from reid.serve.bodies import Body
 from reid.serve.logs import Journal
 from reid.serve.meters import Meters
+from reid.serve.page import FILES
 from reid.serve.problems import Refused, busy
 from reid.serve.rates import Rates
 from reid.serve.settings import Settings, is_address
 from reid.serve.tokens import EVERYBODY, Caller, Tokens
 
-PUBLIC = frozenset({"/", "/page.js", "/page.css", "/icon.svg", "/health", "/openapi.json"})
+PUBLIC = frozenset({*FILES, "/health", "/openapi.json"})
 """Addresses that hold nothing of anybody, and take no token."""
 
 POLICY = (

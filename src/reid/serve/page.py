@@ -1,39 +1,33 @@
-"""The web page: three files as they are, and no build step."""
+"""The web page: a few files as they are, and no build step."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from importlib import resources
+from typing import Any
 
 from fastapi import APIRouter, Response
 
 from reid.pages import template
 
 public = APIRouter(include_in_schema=False)
+SCRIPTS = ("page", "api", "dialogs", "dom", "frame", "people", "results", "search", "state", "timeline")
+FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+} | {f"/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS}
+"""What is served at which address. It holds nothing of anybody, and takes no token."""
 
 
-def _file(name: str) -> str:
-    return resources.files("reid").joinpath("serve", name).read_text(encoding="utf-8")
+def _sender(name: str, kind: str) -> Callable[[], Coroutine[Any, Any, Response]]:
+    async def send() -> Response:
+        text = resources.files("reid").joinpath("serve", "web", name).read_text(encoding="utf-8")
+        shared = template("colours.css") if name == "page.css" else ""
+        return Response(shared + text, media_type=f"{kind}; charset=utf-8")
+
+    return send
 
 
-@public.get("/")
-async def page() -> Response:
-    """The page."""
-    return Response(_file("page.html"), media_type="text/html; charset=utf-8")
-
-
-@public.get("/page.js")
-async def script() -> Response:
-    """Its script."""
-    return Response(_file("page.js"), media_type="text/javascript; charset=utf-8")
-
-
-@public.get("/page.css")
-async def style() -> Response:
-    """Its style, after the colours of all pages."""
-    return Response(template("colours.css") + _file("page.css"), media_type="text/css; charset=utf-8")
-
-
-@public.get("/icon.svg")
-async def icon() -> Response:
-    """Its icon."""
-    return Response(_file("icon.svg"), media_type="image/svg+xml")
+for _address, (_name, _kind) in FILES.items():
+    public.get(_address)(_sender(_name, _kind))
