@@ -4,10 +4,9 @@
 
 MARKET1501 is the folder that holds `bounding_box_train`; its last 100 people are searched, the others teach the
 priors. The weight is fitted on 100 people more, with a prior learnt without them, and the prior is then learnt again
-from everybody but those searched. Models are those that come with reid, ONNX files (fed as torchreid's are where they
-do not say how) and, where OpenVINO is installed, its IR files of the retail models (BGR, 0 to 255). Embeddings are kept
-in the folder, by the model's fingerprint, and read from there the next time. Vectors are brought to unit length.
-Intervals are 95 %, by bootstrap over the people searched.
+from everybody but those searched. Models may be any that `--model` takes; one that does not say how it wants its
+pictures is fed as torchreid's are. Embeddings are kept in the folder, by the model's fingerprint, and read from there
+the next time. Vectors are brought to unit length. Intervals are 95 %, by bootstrap over the people searched.
 
 A model that was trained on the people the weight is fitted on errs less on them than on others, which could make the
 weight too small; --more prints the best weight for the people searched beside it. It also adds the prior to re-ranked
@@ -18,25 +17,21 @@ gallery before k-reciprocal neighbours are looked for, as st-ReID does, and as "
 from __future__ import annotations
 
 import argparse
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from reid import data, distance, evaluation, files, images, rerank
+from reid import data, distance, evaluation, files, rerank
 from reid.embed import DEFAULT_MODEL, Embedder
 from reid.errors import ModelError
 from reid.evaluation import evaluate_distances, hold_out
-from reid.images import Preprocess
 from reid.rerank import KReciprocal
 from reid.spacetime import PaperPrior, TransitionPrior, fit_weight
 from reid.types import Crop, Embeddings, Vectors
 
 PEOPLE = 100
-IMAGENET = Preprocess(256, 128, "RGB", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-RETAIL = Preprocess(256, 128, "BGR")
 Known = Mapping[str, tuple[Crop, Vectors]]
 
 
@@ -49,12 +44,12 @@ def options(parse: argparse.ArgumentParser) -> None:
 def load(folder: str, kept: Path | None, model: str) -> Known:
     """Every training crop by file name, as it is read now, and its unit vector."""
     crops = data.read(folder, split="train")
-    fingerprint, embed = (_openvino if model.endswith(".xml") else _onnx)(model)
-    path = kept / f"{Path(model).stem}-{fingerprint}.npz" if kept else None
+    embed = opened(model)
+    path = kept / f"{embed.name}-{embed.fingerprint}.npz" if kept else None
     if path is not None and path.exists():
         embedded = files.load(path)
     else:
-        embedded = Embeddings(embed(crops), tuple(crops), fingerprint)
+        embedded = embed(crops)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             files.save(embedded, path)
@@ -63,32 +58,11 @@ def load(folder: str, kept: Path | None, model: str) -> Known:
     return {crop.name: (crop, unit[rows[crop.name]]) for crop in crops}
 
 
-def _onnx(model: str) -> tuple[str, Callable[[Sequence[Crop]], Vectors]]:
+def opened(model: str) -> Embedder:
     try:
-        embedder = Embedder(model)
-    except ModelError:
-        embedder = Embedder(model, preprocess=IMAGENET)
-    return embedder.fingerprint, lambda crops: embedder(crops).vectors
-
-
-def _openvino(model: str, batch: int = 16) -> tuple[str, Callable[[Sequence[Crop]], Vectors]]:
-    import openvino
-
-    core = openvino.Core()
-    network = core.read_model(model)
-    network.reshape([batch, 3, RETAIL.height, RETAIL.width])
-    compiled = core.compile_model(network, "CPU")
-
-    def embed(crops: Sequence[Crop]) -> Vectors:
-        out = []
-        for start in range(0, len(crops), batch):
-            part = [RETAIL.look(images.read(crop.path))[0] for crop in crops[start : start + batch]]
-            full = np.stack(part + part[-1:] * (batch - len(part)))
-            out.append(compiled(RETAIL.prepare(full))[0].reshape(batch, -1)[: len(part)].copy())
-        return np.concatenate(out)
-
-    weights = Path(model).with_suffix(".bin").read_bytes()
-    return hashlib.sha256(weights).hexdigest()[:16], embed
+        return Embedder(model)
+    except ModelError:  # it does not say how it wants its pictures
+        return Embedder(model, like="torchreid")
 
 
 class Searched:

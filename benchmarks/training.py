@@ -99,7 +99,7 @@ def ours(spec: dict[str, Any]) -> dict[str, Any]:
     from reid import training
     from reid.feed import Data, Feed
     from reid.nets import build
-    from reid.recipes import Loss, Stage, TrainConfig
+    from reid.settings import Loss, Stage, TrainConfig
 
     precision, decoding = OURS[spec["loop"]]
     cuda = spec["device"] == "cuda"

@@ -1,52 +1,54 @@
 """The swimmers study, end to end: eight swimmers seen from above in one video, recognised from a crop.
 
-    python examples/swimmers.py SWIMMERS -o out/ [--epochs 30] [--seeds 0 1 2] [--splits time random]
+    python examples/swimmers.py SWIMMERS -o out/ [--epochs 30] [--seeds 0 1 2] [--splits time random] [--beside MODEL …]
 
-SWIMMERS holds one folder a swimmer with frames `frame_101.jpg`. The same compact CNN is trained twice, from scratch,
-with the same pictures, size of batches and number of epochs: with cross-entropy, to answer by its classifier; and with
-the semi-hard triplet loss, to answer by a linear SVM on its embeddings (`Identifier("svm")`), or by the nearest mean.
-Rare swimmers are drawn as often as the others (rarity 0). Beside them: no model at all, the nearest training crop by
-raw pixels.
+SWIMMERS holds one folder a swimmer with frames `frame_101.jpg`. The compact CNN is trained twice, from scratch, by the
+recipe `swimmers`: with cross-entropy, to answer by its classifier; and with the semi-hard triplet loss, to answer by a
+linear SVM on its embeddings (`Identifier("svm")`) or by the nearest mean. Rare swimmers are drawn as often as the
+others. Beside them: no model at all, the nearest training crop by raw pixels; and any models given, with the same SVM.
 
-Two splits. "random": a random fifth of the frames is for testing. Frames are consecutive, so each test frame has a
-neighbour among the training frames that is nearly the same picture. "time": the last fifth of each swimmer's frames.
+Two splits. "random": a random fifth of each swimmer's frames is for testing. Frames are consecutive, so each test frame
+has a neighbour among the training frames that is nearly the same picture. "time": the last fifth of each swimmer's
+frames.
 
-Needs PyTorch and scikit-learn: pip install 'reid[train,identify]'. It writes results.json and, for the first seed,
-curves, confusion matrices and t-SNE maps before and after training, as SVG.
+Needs PyTorch and scikit-learn: pip install 'reid[train,identify,plot]'. It writes results.json and, for the first seed,
+curves, confusion matrices and t-SNE maps before and after training. When interrupted, it goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import html
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from reid import checkpoint, data, distance, images
 from reid.data.splits import propose_splits
+from reid.embed import Embedder
 from reid.feed import Feed
 from reid.identify import Identifier
+from reid.machine import suited
 from reid.nets import build
-from reid.recipes import Augment, Batches, Loss, Stage, TrainConfig
+from reid.plot import curves, maps
+from reid.recipes import RECIPES
+from reid.settings import Loss, TrainConfig
 from reid.training import train
-from reid.types import Crop, Embeddings
-from reid.validation import embed, normalise
+from reid.types import Crop
+from reid.validation import normalise
 
-SIZE = Stage(1, 160, 80)
 PIXELS = (40, 20)  # height and width of the pictures that are compared without a model
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#222222")
-LOSSES: dict[str, tuple[Loss, Batches]] = {
-    "cross-entropy": (Loss("cross-entropy"), "shuffled"),
-    "semi-hard triplet": (Loss("semi-hard", 1.0, {"margin": 1.0}), "people"),
+RECIPE = RECIPES["swimmers"]()
+METHODS: dict[str, TrainConfig] = {
+    "cross-entropy": replace(RECIPE, losses=(Loss("cross-entropy"),), batches="shuffled"),
+    "semi-hard": RECIPE,
 }
+Said = dict[str, list[str]]
 
 
 def split(crops: Sequence[Crop], kind: str, seed: int) -> tuple[list[Crop], list[Crop]]:
@@ -61,7 +63,7 @@ def split(crops: Sequence[Crop], kind: str, seed: int) -> tuple[list[Crop], list
     return [c for c in crops if c.path not in tested], [c for c in crops if c.path in tested]
 
 
-def raw_pixels(known: Sequence[Crop], asked: Sequence[Crop]) -> list[str]:
+def by_pixels(known: Sequence[Crop], asked: Sequence[Crop]) -> list[str]:
     """Who the nearest training crop shows, by squared differences of small pictures."""
 
     def flat(crops: Sequence[Crop]) -> NDArray[np.float32]:
@@ -71,82 +73,57 @@ def raw_pixels(known: Sequence[Crop], asked: Sequence[Crop]) -> list[str]:
     return [str(known[i].pid) for i in nearest]
 
 
-def config(loss: str, people: int, epochs: int, seed: int) -> TrainConfig:
-    term, batches = LOSSES[loss]
-    return TrainConfig(
-        net="compact",
-        losses=(term,),
-        stages=(replace(SIZE, epochs=epochs),),
-        batches=batches,
-        people=min(8, people),
-        crops=8,
-        rarity=0.0,
-        rate=1e-3,
-        warmup=1,
-        average=0.99,
-        augment=Augment(erase=0.0),
-        hold_out=0,
-        validate_every=epochs,
-        precision="32-true",
-        seed=seed,
-    )
-
-
 @torch.no_grad()
-def by_classifier(net: nn.Module, asked: Sequence[Crop], people: Sequence[str]) -> list[str]:
-    """Who the network's classifier says."""
-    feed = Feed(asked, SIZE.height, SIZE.width, torch.device("cpu"))
+def by_classifier(weights: Path, asked: Sequence[Crop], people: Sequence[str]) -> list[str]:
+    """Who the classifier that was trained with the network says."""
+    net = build("compact", classes=len(people))
+    net.load_state_dict(checkpoint.load(weights)[0])
+    size = RECIPE.stages[-1]
+    feed = Feed(asked, size.height, size.width, torch.device("cpu"))
     rows = np.array_split(np.arange(len(asked)), max(1, len(asked) // 64))
-    found = torch.cat([net(normalise(pixels)).logits[0].argmax(1) for _, pixels in feed.batches(rows)])
+    found = torch.cat([net.eval()(normalise(pixels)).logits[0].argmax(1) for _, pixels in feed.batches(rows)])
     return [people[i] for i in found.tolist()]
 
 
-def run(
-    known: list[Crop], asked: list[Crop], epochs: int, seed: int, folder: Path, first: bool
-) -> dict[str, list[str]]:
-    """Train both networks; who each method says the test crops show. Draws maps for the first seed."""
-    people = sorted({str(c.pid) for c in known})
-    found = {}
-    for name in LOSSES:
-        out = folder / name.replace(" ", "-")
-        weights = train(known, config(name, len(people), epochs, seed), out, resume=True).weights
-        net = build("compact", classes=len(people))
-        net.load_state_dict(checkpoint.load(weights)[0])
-        net.eval()
-        if name == "cross-entropy":
-            found["cross-entropy, its classifier"] = by_classifier(net, asked, people)
-        enrolled, query = embed(net, known, SIZE), embed(net, asked, SIZE)
-        for kind, words in (("svm", "linear SVM"), ("mean", "nearest mean")):
-            answers = Identifier(kind).fit(enrolled).identify(query, k=1)
-            found[f"{name} + {words}"] = [str(answer.pid) for answer in answers]
-        if first:
-            torch.manual_seed(0)
-            before = embed(build("compact").eval(), asked, SIZE)
-            (folder / f"{out.name}-before.svg").write_text(tsne(before, "before training"))
-            (folder / f"{out.name}-after.svg").write_text(tsne(query, f"after training with {name}"))
+def by_embedding(model: Embedder, known: Sequence[Crop], asked: Sequence[Crop], name: str) -> Said:
+    """Who a linear SVM and the nearest mean say, of the embeddings of a model."""
+    enrolled, query, found = model(known), model(asked), {}
+    for kind, words in (("svm", "linear SVM"), ("mean", "nearest mean")):
+        answers = Identifier(kind).fit(enrolled).identify(query, k=1)
+        found[f"{name} + {words}"] = [str(answer.pid) for answer in answers]
     return found
 
 
-def tsne(made: Embeddings, title: str) -> str:
-    """A map of the test crops as SVG, coloured by swimmer; points only."""
-    from sklearn.manifold import TSNE
+def learn(known: list[Crop], asked: list[Crop], epochs: int, seed: int, folder: Path) -> Said:
+    """Train both networks; who each way of answering says the test crops show."""
+    found: Said = {}
+    for name, config in METHODS.items():
+        config = replace(suited(config.lasting(epochs)), seed=seed, validate_every=epochs)
+        weights = train(known, config, folder / name, resume=True).weights
+        if name == "cross-entropy":
+            people = sorted({str(c.pid) for c in known})
+            found["cross-entropy, its classifier"] = by_classifier(weights, asked, people)
+        found |= by_embedding(Embedder(weights), known, asked, name)
+    return found
 
-    place = TSNE(perplexity=min(30, len(made) // 4), random_state=0).fit_transform(made.vectors)
-    place = (place - place.min(axis=0)) / np.ptp(place, axis=0)
-    people = sorted({str(c.pid) for c in made.crops})
-    dots = "".join(
-        f'<circle cx="{20 + 360 * x:.1f}" cy="{40 + 340 * y:.1f}" r="3" fill="{COLOURS[people.index(str(c.pid)) % 8]}">'
-        f"<title>swimmer {html.escape(str(c.pid))}</title></circle>"
-        for (x, y), c in zip(place, made.crops, strict=True)
-    )
-    key = "".join(
-        f'<circle cx="{28 + 46 * i}" cy="402" r="4" fill="{COLOURS[i % 8]}"/><text x="{36 + 46 * i}" y="406">{p}</text>'
-        for i, p in enumerate(people)
-    )
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 420" font-family="sans-serif" font-size="12">
-<rect width="400" height="420" fill="#fff"/><text x="20" y="22" font-size="14">t-SNE {html.escape(title)}</text>
-{dots}{key}</svg>
-"""
+
+def draw(asked: list[Crop], found: Said, folder: Path) -> None:
+    """Maps of the test crops before and after training, training curves, and who was taken for whom."""
+    trained = folder / "semi-hard" / "best.safetensors"
+    before = folder / "before.safetensors"
+    torch.manual_seed(0)
+    checkpoint.save(before, build("compact").state_dict(), checkpoint.load(trained)[1])
+    for title, weights in (
+        ("Before training", before),
+        *((f"Trained with {name}", folder / name / "best.safetensors") for name in METHODS),
+    ):
+        shown = maps.make_map(Embedder(weights)(asked))
+        (folder / f"{weights.parent.name if weights != before else 'before'}.svg").write_text(maps.svg(shown, title))
+    runs = curves.read_runs([folder / name for name in METHODS])
+    (folder / "curves.svg").write_text(curves.sheet(runs).svg())
+    truth = [str(c.pid) for c in asked]
+    tables = [f"{name}\n\n{confusion(truth, said)}\n" for name, said in found.items()]
+    (folder / "confusion.md").write_text("\n".join(tables))
 
 
 def confusion(truth: Sequence[str], said: Sequence[str]) -> str:
@@ -159,51 +136,38 @@ def confusion(truth: Sequence[str], said: Sequence[str]) -> str:
     return "\n".join([f"| | {' | '.join(people)} |", f"|---|{'---|' * len(people)}", *rows])
 
 
-def curves(folder: Path) -> dict[str, list[float]]:
-    """Training loss by epoch of each method."""
-    found = {}
-    for name, (term, _) in LOSSES.items():
-        lines = (folder / name.replace(" ", "-") / "metrics.jsonl").read_text().splitlines()
-        found[name] = [json.loads(line)[term.name] for line in lines]
-    return found
-
-
 def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("swimmers")
     parse.add_argument("-o", "--output", type=Path, required=True)
-    parse.add_argument("--epochs", type=int, default=30)
+    parse.add_argument("--epochs", type=int, default=RECIPE.epochs)
     parse.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parse.add_argument("--splits", nargs="+", choices=("time", "random"), default=["time", "random"])
+    parse.add_argument("--beside", nargs="*", default=[], metavar="MODEL", help="models to answer with an SVM on them")
     args = parse.parse_args()
     crops = data.read(f"folders:{args.swimmers}")
-    results: dict[str, dict[str, list[float]]] = {}
-    for kind in args.splits:
-        right: dict[str, list[float]] = {}
-        for seed in args.seeds:
-            known, asked = split(crops, kind, seed)
-            truth = [str(c.pid) for c in asked]
-            folder = args.output / kind / str(seed)
-            folder.mkdir(parents=True, exist_ok=True)
-            first = seed == args.seeds[0]
-            found = {"raw pixels, nearest crop": raw_pixels(known, asked)}
-            found |= run(known, asked, args.epochs, seed, folder, first)
-            for name, said in found.items():
-                right.setdefault(name, []).append(float(np.mean([a == b for a, b in zip(truth, said, strict=True)])))
-            print(
-                f"{kind}, seed {seed}: " + "; ".join(f"{n} {100 * v[-1]:.1f} %" for n, v in right.items()), flush=True
-            )
-            if first:
-                (folder / "curves.json").write_text(json.dumps(curves(folder)))
-                tables = [f"{name}\n\n{confusion(truth, said)}\n" for name, said in found.items()]
-                (folder / "confusion.md").write_text("\n".join(tables))
-        results[kind] = right
-    (args.output / "results.json").write_text(json.dumps(results, indent=1))
-    print(f"\n| | {' | '.join(results)} |\n|---|{'---|' * len(results)}")
-    for name in next(iter(results.values())):
+    others = [Embedder(model) for model in args.beside]
+    right: dict[str, dict[str, list[float]]] = {kind: {} for kind in args.splits}
+    for kind, seed in ((kind, seed) for seed in args.seeds for kind in args.splits):
+        known, asked = split(crops, kind, seed)
+        folder = args.output / kind / str(seed)
+        found = {"raw pixels, nearest crop": by_pixels(known, asked)} | learn(known, asked, args.epochs, seed, folder)
+        for model in others:
+            found |= by_embedding(model, known, asked, model.name)
+        truth = np.array([c.pid for c in asked])
+        for name, said in found.items():
+            right[kind].setdefault(name, []).append(float(np.mean(np.array(said) == truth)))
+        print(
+            f"{kind}, seed {seed}: " + "; ".join(f"{n} {100 * v[-1]:.1f} %" for n, v in right[kind].items()), flush=True
+        )
+        if seed == args.seeds[0]:
+            draw(asked, found, folder)
+    (args.output / "results.json").write_text(json.dumps({"right": right, "recipe": asdict(RECIPE)}, indent=1))
+    print(f"\n| | {' | '.join(right)} |\n|---|{'---|' * len(right)}")
+    for name in next(iter(right.values())):
         cells = [
             f"{100 * statistics.mean(r[name]):.1f} ({', '.join(f'{100 * v:.1f}' for v in r[name])})"
-            for r in results.values()
+            for r in right.values()
         ]
         print(f"| {name} | {' | '.join(cells)} |")
 

@@ -50,7 +50,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def embedder(model: Path) -> Embedder:
-    return Embedder(model, threads=1)
+    return Embedder(model, threads=1, engine="onnxruntime")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from reid import augment
-from reid.recipes import Augment
+from reid.settings import Augment
 
 H, W = 24, 12
 NONE = Augment(**{f.name: 0.0 for f in fields(Augment)})

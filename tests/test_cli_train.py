@@ -29,12 +29,12 @@ def test_without_a_recipe_it_starts_from_the_shipped_model_and_says_what_it_will
     assert code == 0, err
     plan = err.splitlines()[:4]
     assert "of 10 people, cameras: 3; held out for validation: 2 people" in plan[0]
-    assert plan[1].startswith(f"recipe base: osnet, starting from {RECIPES['base'].init}, ")
+    assert plan[1].startswith(f"recipe base: osnet, starting from {RECIPES['base']().init}, ")
     assert plan[2].startswith("1 epochs (1 at 64×32), batches of 4 people × 2 crops, adamw at ")
     assert "tensors taken over; 1 start anew (classifier.weight)" in plan[3]
     assert "rank-1" in out
     assert f"reid export {tmp_path / 'run' / 'best.safetensors'}" in out
-    assert checkpoint.load_net(tmp_path / "run" / "best.safetensors")[1]["net"] == RECIPES["base"].net
+    assert checkpoint.load_net(tmp_path / "run" / "best.safetensors")[1]["net"] == RECIPES["base"]().net
 
 
 def test_several_data_sets_and_another_network(street: Path, tmp_path: Path, run: Run) -> None:
@@ -49,9 +49,23 @@ def test_several_data_sets_and_another_network(street: Path, tmp_path: Path, run
     assert document.keys() - {"weights"} == {street.name, "other"}
 
 
+def test_losses_are_an_option(street: Path, tmp_path: Path, run: Run) -> None:
+    arguments = ["--recipe", "mobilenetv2", "--loss", "semi-hard", "--loss", "cross-entropy=0.5", "--hold-out", "2"]
+    code, _, err = run("train", street, "-o", tmp_path / "run", *arguments, *SMALL)
+    assert code == 0, err
+    assert "mobilenetv2, from scratch, semi-hard + cross-entropy" in err
+    stored = json.loads((tmp_path / "run" / "run.json").read_text())["config"]["losses"]
+    assert [(loss["name"], loss["weight"], loss["options"]) for loss in stored] == [
+        ("semi-hard", 1.0, {}),
+        ("cross-entropy", 0.5, {"smoothing": 0.1}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--loss", "circle=much"], "--loss is 'circle=much'; give a name, or a name and a weight, such as circle=0.5"),
+        (["--loss", "best"], "there is no loss 'best'; choose from "),
         (["--recipe", "best"], "recipe is 'best'; it can be base, "),
         (["--size", "big"], "the size is 'big'; give height x width in pixels, such as 256x128"),
         (["--net", "resnet51"], "network is 'resnet51'; it can be osnet, "),

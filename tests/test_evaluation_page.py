@@ -76,6 +76,21 @@ def test_marks_and_their_ranges_land_where_they_must() -> None:
     assert ">half</text>" in svg
 
 
+@pytest.mark.parametrize("down", [1, -1])
+def test_a_name_keeps_clear_of_every_line(down: int) -> None:
+    """A rising or falling line alone leaves room to its lower or upper right; a second line takes that away."""
+    steady = Line(np.array([0, 1]), np.array([0, 1])[::down], marks=[Mark(0.5, 0.5, "half")])
+    other = Line(np.array([0.5, 0.9]), np.full(2, 0.5 - 0.05 * down))
+    alone, both = (line_chart(lines, UNIT, UNIT, "chart") for lines in ([steady], [steady, other]))
+    places = [
+        re.search(r'<text class="named" x="[\d.]+" y="([\d.]+)" text-anchor="(\w+)"', svg) for svg in (alone, both)
+    ]
+    assert all(places)
+    levels = [(float(place[1]) - (TOP + BOTTOM) / 2) * down > 0 for place in places if place]
+    assert [place[2] for place in places if place] == ["start", "end"]
+    assert levels == [True, False]
+
+
 def test_bars_are_as_high_as_their_counts() -> None:
     svg = histogram(
         np.array([0, 0.5, 1]), [Bars("n", np.array([1, 3]), says=["one", "three"])], UNIT, linear("", 0, 4), ""

@@ -16,7 +16,7 @@ SOURCE = Path(reid.__file__).parent
 # Each room may import from the rooms before it, and from those named with it.
 ROOMS: list[set[str]] = [
     {"errors", "disk"},
-    {"types", "recipes"},
+    {"types", "settings"},
     {"images"},
     {"data", "distance", "metrics", "files", "street", "protocols", "pages", "quality"},
     {"doctor", "evaluation", "rerank", "spacetime", "roc", "foreign", "charts", "breakdown", "report", "cache"}
@@ -25,8 +25,8 @@ ROOMS: list[set[str]] = [
     {"old"},
     {"engines"},
     {"embed", "gallery", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
-    {"validation", "export", "job", "matcher", "plot", "reid", "calibrate"},
-    {"training", "convert", "serve"},
+    {"validation", "drift", "bench", "export", "job", "matcher", "indexing", "plot", "reid", "calibrate"},
+    {"training", "convert", "imprint", "recipes", "processes", "serve"},
     {"cli"},
     {"__main__"},
 ]
@@ -117,6 +117,8 @@ TORCH = {
     "augment",
     "feed",
     "graph",
+    "imprint",
+    "processes",
     "machine",
     "runs",
     "validation",

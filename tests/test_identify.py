@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from reid import files
 from reid.errors import DataError, MissingExtra, ModelError, ShapeError
@@ -55,7 +56,7 @@ def test_finds_enrolled_people_and_leaves_strangers_alone(kind: str) -> None:
     truth = [c.pid for c in known.crops]
     assert np.mean([a == b for a, b in zip(names(made.identify(known)), truth, strict=True)]) > 0.95
     alarms = np.mean([a is not None for a in names(made.identify(strange, fpir=0.1))])
-    assert 0.02 < alarms < 0.25
+    assert 0.005 < alarms < 0.2  # 10 % of 30 people is three, one of whom is more than can be counted on
     found = names(made.identify(known, fpir=0.1))
     assert np.mean([a == b for a, b in zip(found, truth, strict=True)]) > 0.8
 
@@ -132,10 +133,20 @@ def test_threshold_equals_plain_counts(searches: list[tuple[int, int]], rate: Fr
     made = calibrate(np.array(values, dtype=np.float32), np.array(who), 1.0)
     found = made.threshold(float(rate))
     best = reference.highest(values, who, rate)
-    assert float(reference.fpir(values, who, found.distance)) == pytest.approx(float(best), abs=1e-9)
     assert found.reached == pytest.approx(float(best), abs=1e-9)
-    above = np.nextafter(np.float32(found.distance), np.float32(np.inf))
-    assert best == 1 or found.distance >= max(values) or reference.fpir(values, who, float(above)) > rate
+    met = reference.expected(values, who, found.distance)
+    assert met == best if best else not reference.fpir(values, who, found.distance)
+    above = float(np.nextafter(np.float32(found.distance), np.float32(np.inf)))
+    assert reference.expected(values, who, above) > rate
+
+
+def test_the_rate_asked_for_is_kept_on_average() -> None:
+    """Of people drawn from wherever; without one person more it is passed by a fifth with 20, and by more for less."""
+    rng, met = np.random.default_rng(0), []
+    for _ in range(2000):
+        near = rng.normal(size=20).astype(np.float32)
+        met.append(norm.cdf(calibrate(near, np.arange(20), 1.0).threshold(0.2).distance))
+    assert np.mean(met) == pytest.approx(4 / 21, abs=0.01)
 
 
 def test_impostors_that_are_stated_set_the_threshold() -> None:
@@ -147,7 +158,8 @@ def test_impostors_that_are_stated_set_the_threshold() -> None:
     assert limit.reached == pytest.approx(float(reference.highest(near, who, Fraction(5, 100))), abs=1e-9)
     answers = made.identify(impostors, fpir=0.05)
     weights = even(np.array([int(str(c.pid)[1:]) for c in impostors.crops]))
-    assert sum(w for w, a in zip(weights, answers, strict=True) if a.pid) == pytest.approx(limit.reached, abs=1e-9)
+    alarms = sum(w for w, a in zip(weights, answers, strict=True) if a.pid)
+    assert (60 * alarms + 1) / 61 == pytest.approx(limit.reached, abs=1e-9)
     unnamed = Embeddings(impostors.vectors, tuple(replace(c, pid=None) for c in impostors.crops), "drawn")
     assert Identifier("nearest").fit(enrolled, unnamed).threshold(0.05).reached == pytest.approx(0.05, abs=1 / 240)
 
@@ -186,7 +198,7 @@ def test_crops_without_a_tracklet_stay_alone(tracklets: list[str | None]) -> Non
 def test_nobody_is_left_out_altogether_and_each_view_once(seen: list[tuple[int, str | None]]) -> None:
     crops = [Crop(f"{i}", str(p), camera) for i, (p, camera) in enumerate(seen)]
     owners = np.unique([p for p, _ in seen], return_inverse=True)[1]
-    out = list(rotations(crops, owners, 5))
+    out = list(rotations(crops, owners))
     rows = [i for part in out for i in part.tolist()]
     assert len(rows) == len(set(rows))
     several = {p for p in owners.tolist() if (owners == p).sum() > 1}

@@ -19,7 +19,7 @@ from openvino import opset13 as ops
 from reid import images
 from reid.convert import convert
 from reid.embed import Embedder
-from reid.engines import own_signal_stack
+from reid.engines.vino import own_signal_stack
 from reid.errors import ModelError
 from reid.images import CONVENTIONS
 

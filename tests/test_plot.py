@@ -164,7 +164,7 @@ def test_mistakes_about_runs(tmp_path: Path, plot: Plot) -> None:
     assert "9 runs were given; 1 to 8" in plot("curves", *nine, *out)[2]
     (run / curves.LOG).write_text("")
     assert "holds no epoch" in plot("curves", run, *out)[2]
-    assert "ends in none of .html, .svg" in plot("curves", run, "-o", tmp_path / "c.jpg")[2]
+    assert "does not end in .html or .svg" in plot("curves", run, "-o", tmp_path / "c.jpg")[2]
     assert "does not exist" in plot("curves", run, "-o", tmp_path / "no" / "c.svg")[2]
     assert not (tmp_path / "c.html").exists()
 

@@ -118,7 +118,7 @@ def test_a_model_without_a_calibration_or_with_that_of_another_is_refused(
     odd = replace(Verifier.load(beside(calibrated)), doubt=Doubt(("charm",), (0.0,), (1.0,)))
     with pytest.raises(ModelError, match="goes by charm, and crops are measured by size, blur"):
         ReId(model, odd)
-    with pytest.raises(ModelError, match="the same --model and --views"):
+    with pytest.raises(ModelError, match="the same --model, --views and --precision"):
         ReId(calibrated, views="mirror")
 
 

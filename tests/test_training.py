@@ -16,13 +16,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from reid import checkpoint
+from reid import checkpoint, images
 from reid.errors import DataError, ModelError, Stopped
 from reid.feed import Feed, readable
 from reid.machine import suited
 from reid.nets import NETS, Features, build
-from reid.recipes import RECIPES, Augment, Loss, Stage, TrainConfig
+from reid.recipes import RECIPES
 from reid.runs import ABOUT, BEST, LAST, LOG
+from reid.settings import Augment, Loss, Stage, TrainConfig
 from reid.street import draw_street
 from reid.training import schedule, train
 from reid.types import Crop
@@ -307,7 +308,7 @@ def test_every_schedule_rises_then_falls() -> None:
 
 def test_the_papers_decay() -> None:
     """Hermans et al. 2017: up to t0 = 15,000 as it is, then times 0.001^((t − t0)/(t1 − t0)) to 25,000."""
-    config = replace(RECIPES["trinet"], stages=(Stage(10, 8, 4),))
+    config = replace(RECIPES["trinet"](), stages=(Stage(10, 8, 4),))
     for step in (0, 14_999, 15_000, 20_000, 24_999):
         wanted = 1.0 if step < 15_000 else 0.001 ** ((step - 15_000) / 10_000)
         assert schedule(config, step / 25_000, step / 2_500) == pytest.approx(wanted)
@@ -327,15 +328,15 @@ def test_stages_scale_in_proportion() -> None:
 
 
 def test_a_small_data_set_gets_smaller_batches_and_more_epochs() -> None:
-    config = RECIPES["market"].fitted(people=12, crops=300)
+    config = RECIPES["market"]().fitted(people=12, crops=300)
     assert (config.hold_out, config.people) == (2, 10)
-    assert config.epochs == 5 * RECIPES["market"].epochs
-    assert RECIPES["market"].fitted(751, 12_936) == RECIPES["market"]
+    assert config.epochs == 5 * RECIPES["market"]().epochs
+    assert RECIPES["market"]().fitted(751, 12_936) == RECIPES["market"]()
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_stored_and_read_back_and_can_be_built(name: str) -> None:
-    config = RECIPES[name]
+    config = RECIPES[name]()
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     with torch.device("meta"):
         assert sum(p.numel() for p in build(config.net, classes=5, **config.net_options).parameters())
@@ -386,6 +387,44 @@ def test_frozen_weights_stay_and_then_learn(crops: list[Crop], tmp_path: Path) -
     train(crops, replace(config, stages=(Stage(2, 64, 32),)), tmp_path / "thawed")
     after = checkpoint.load(tmp_path / "thawed" / LAST)[0]
     assert not torch.equal(after["net.body.0.weight"], trunk["body.0.weight"])
+
+
+def test_a_classifier_on_known_features_starts_at_the_means_of_the_people(crops: list[Crop], tmp_path: Path) -> None:
+    before = train(crops, replace(PLAIN, stages=(Stage(1, 64, 32),)), tmp_path / "first").weights
+    said: list[str] = []
+    config = replace(PLAIN, init=str(before), rate=1e-12, warmup=0, weight_decay=0, stages=(Stage(1, 64, 32),))
+    train(crops, config, tmp_path / "second", tell=said.append)
+    assert "the classifier starts at the mean of each person" in said
+    after = checkpoint.load(tmp_path / "second" / LAST)[0]
+    people = sorted({c.pid for c in crops if c.pid})[: -config.hold_out]
+    net = Plain(classes=len(people)).eval()
+    net.load_state_dict({k.removeprefix("net."): v for k, v in after.items() if k.startswith("net.")})
+    theirs = [[c for c in crops if c.pid == pid] for pid in people]
+    with torch.no_grad():
+        x = [net(normalise(torch.stack([pixels_of(c) for c in mine]))).embedding for mine in theirs]
+    means = torch.stack([nn.functional.normalize(nn.functional.normalize(v).mean(0), dim=0) for v in x])
+    scale = 16 / torch.cat(x).norm(dim=1).mean()
+    torch.testing.assert_close(net.classifier.weight, means * scale, atol=1e-4, rtol=1e-4)
+    said.clear()
+    trunk = {k: v for k, v in Plain().state_dict().items() if k.startswith("body.0.")}
+    save_file(trunk, tmp_path / "trunk.safetensors")
+    train(crops, replace(config, init=str(tmp_path / "trunk.safetensors")), tmp_path / "third", tell=said.append)
+    assert not [text for text in said if "classifier starts" in text]
+
+
+def pixels_of(crop: Crop) -> torch.Tensor:
+    return torch.from_numpy(images.resize(images.read(crop.path), 64, 32))
+
+
+def test_a_network_learns_from_a_teacher(crops: list[Crop], tmp_path: Path) -> None:
+    config = replace(TINY, stages=(Stage(4, 64, 32),), teacher="general", losses=(Loss("distil", 5.0),), augment=STILL)
+    train(crops, config, tmp_path / "run")
+    found = [line["distil"] for line in lines(tmp_path / "run")]
+    assert all(0 < b < a < 1.2 for a, b in pairwise(found))
+    with pytest.raises(DataError, match=r"the teacher's embeddings have 512 values and the network's 16"):
+        train(crops, replace(config, net="plain", net_options={}), tmp_path / "short")
+    with pytest.raises(DataError, match="a teacher and the loss distil need each other"):
+        replace(config, teacher="")
 
 
 def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:

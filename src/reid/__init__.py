@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from reid.gallery.gallery import Gallery
     from reid.identify import Identifier
     from reid.matcher import search
-    from reid.recipes import TrainConfig
     from reid.reid import ReId
+    from reid.settings import TrainConfig
     from reid.training import train
     from reid.types import Crop, Embeddings, Match, Ranking, Report, Verdict
     from reid.verify import Verifier
@@ -34,7 +34,7 @@ _HOME = {
     "ReId": "reid",
     "ReidError": "errors",
     "Report": "types",
-    "TrainConfig": "recipes",
+    "TrainConfig": "settings",
     "Verdict": "types",
     "Verifier": "verify",
     "evaluate": "evaluation",

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from reid.recipes import Augment
+    from reid.settings import Augment
 
 ERASED = (124, 116, 104)
 """What erasing leaves behind: the mean colour of ImageNet (RE-M of Zhong et al. 2020), about 0 for a network."""

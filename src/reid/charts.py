@@ -21,6 +21,7 @@ Values = NDArray[np.float64]
 COLOURS = 8  # --line-1 to --line-8, for lines side by side
 WIDTH, HEIGHT = 400, 266
 LEFT, RIGHT, TOP, BOTTOM = 50, 382, 34, 222  # where the axes run
+WIDE = 7.5  # of a letter, about
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -146,9 +147,12 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, label: str, diagonal: bo
     if diagonal:
         low, high = max(x.low, y.low), min(x.high, y.high)
         parts.append(_path(_points(np.array([low, high]), np.array([low, high]), x, y), "--quiet", "dashed"))
+    drawn = np.concatenate(
+        [_along(_points(line.x, line.y, x, y)) for line in lines if len(line.x)] or [np.empty((0, 2))]
+    )
     for line in lines:
         parts.append(_path(_points(line.x, line.y, x, y), line.colour, "line dashed" if line.dashed else "line"))
-        parts += [_mark(mark, line, x, y) for mark in line.marks]
+        parts += [_mark(mark, line, x, y, drawn) for mark in line.marks]
         parts.append(_hovers(line, x, y))
     return _svg(parts, label)
 
@@ -310,18 +314,36 @@ def _bar(a: float, b: float, top: float, colour: str) -> str:
     return f'<rect class="bar" {box} style="--c: var({colour})"/>'
 
 
-def _mark(mark: Mark, line: Line, x: Axis, y: Axis) -> str:
-    """A dot, its interval, and its name on the side where a steady line leaves room."""
+def _mark(mark: Mark, line: Line, x: Axis, y: Axis, drawn: Values) -> str:
+    """A dot, its interval, and its name in that corner around it through which the least of the lines runs."""
     ((across, down),) = _points(np.array([mark.x]), np.array([mark.y]), x, y)
     paint, spread = f'style="--c: var({line.colour})"', ""
     if mark.low is not None and mark.high is not None:
         (_, bottom), (_, top) = _points(np.array([mark.x] * 2), np.array([mark.low, mark.high]), x, y)
         spread = f'<path class="range" d="M{_n(across)} {_n(bottom)}V{_n(top)}" {paint}/>'
-    anchor, gap = ("start", 8) if across + 8 + 7.5 * len(mark.text) < RIGHT else ("end", -8)
-    rises = line.y[-1] >= line.y[0]
-    below = down + 17 if rises == (anchor == "start") and down + 17 < BOTTOM else down - 9
     dot = f'<circle class="dot" cx="{_n(across)}" cy="{_n(down)}" r="4" {paint}/>'
-    return spread + dot + (_words(across + gap, below, mark.text, anchor, "named") if mark.text else "")
+    if not mark.text:
+        return spread + dot
+
+    def crossed(anchor: str, level: float) -> tuple[bool, int]:
+        """Whether the name leaves the chart there, and how much runs through it."""
+        near, far = (across + 6, across + 8 + WIDE * len(mark.text))
+        low, high = (near, far) if anchor == "start" else (2 * across - far, 2 * across - near)
+        inside = (drawn >= [low, level - 12]) & (drawn <= [high, level + 4])
+        return low < LEFT or high > RIGHT or level > BOTTOM, int(inside.all(axis=1).sum())
+
+    rises = line.y[-1] >= line.y[0]  # a steady line leaves room below it to the right, or above
+    corners = [("start", down + 17), ("end", down - 9), ("start", down - 9), ("end", down + 17)]
+    anchor, level = min(corners if rises else corners[2:] + corners[:2], key=lambda corner: crossed(*corner))
+    return spread + dot + _words(across + (8 if anchor == "start" else -8), level, mark.text, anchor, "named")
+
+
+def _along(points: Sequence[tuple[float, float]]) -> Values:
+    """(N, 2) places on a line, one in each unit of its length."""
+    corners = np.array(points)
+    way = np.append(0.0, np.cumsum(np.hypot(*np.diff(corners, axis=0).T)))
+    at = np.linspace(0, way[-1], int(way[-1]) + 2)
+    return np.stack([np.interp(at, way, corners[:, i]) for i in (0, 1)], axis=1)
 
 
 def _hovers(line: Line, x: Axis, y: Axis) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +21,14 @@ import numpy as np
 from reid import images
 from reid.cache import Cache
 from reid.distance import normalise
-from reid.engines import open_engine
+from reid.engines import Engine, able, open_engine, reopen
 from reid.errors import ImageError, ModelError
 from reid.images import RGB, Preprocess
 from reid.types import Crop, Embeddings, Vectors
 
 DEFAULT_MODEL = "general"
+HANDFUL = 256
+"""Pictures after which an embedder looks for the fastest engine; fewer are done sooner by the one that is open."""
 
 
 class Skipped(NamedTuple):
@@ -54,15 +57,20 @@ class Embedder:
         like: the same by the name of a convention, as for `Preprocess.like`.
         views: replaces the file's test-time views: "plain", "mirror" or "ten".
         threads: that work at once; one a core by default.
-        batch: images per inference.
+        batch: images per inference; by default what suits the device, 16 on a CPU.
         cache: where embeddings of pictures seen before are found.
+        engine: "onnxruntime", "openvino" or "torch". By default a file is opened with the one that is open soonest,
+            and after HANDFUL pictures changed to the one that is fastest on this machine (`engines.choice`).
+        precision: to compute in: "fp32", "bf16" in OpenVINO and PyTorch, "fp16" in PyTorch on a GPU. Embeddings of
+            fp32 are the same in all engines up to rounding; those of any other have a fingerprint of their own.
 
     Attributes:
         preprocess: size, channel order, scaling and views.
         dim: length of an embedding.
         fingerprint: of the model file and what was replaced; embeddings of different fingerprints do not mix.
-        card: what the file says of itself: training data, scores, licence.
-        engine: what opened the file.
+        card: what the file says of itself: training data, scores, licence, how it was exported.
+        engine: what runs the file now.
+        precision: what it computes in.
         seconds: spent so far in `stream` on "decode" and "inference", each added up over the threads, and "waiting" for
             them, which is what passed on the clock.
 
@@ -76,30 +84,28 @@ class Embedder:
         preprocess: Preprocess | None = None,
         views: str | None = None,
         threads: int | None = None,
-        batch: int = 16,
+        batch: int | None = None,
         cache: Cache | None = None,
         like: str | None = None,
+        engine: str | None = None,
+        precision: str | None = None,
     ):
-        path = find_model(model)
-        self.name, self.batch, self.cache = path.stem, batch, cache
+        self._path = path = find_model(model)
+        self.name, self.cache, self.precision = path.stem, cache, precision or "fp32"
         self.threads = threads or os.cpu_count() or 1
-        self.engine = engine = open_engine(path)
-        self.card: dict[str, Any] = engine.about
-        if preprocess is None and like:
-            usual = self.card.get("preprocess", {})
-            if engine.height is None and ":" not in like and usual:
-                like = f"{like}:{usual['height']}x{usual['width']}"
-            preprocess = Preprocess.like(like, engine.height, engine.width)
-        if preprocess is None and "preprocess" not in self.card:
-            raise ModelError(
-                f"{path} does not say how it wants its pictures (size, colours, scaling); name the convention with "
-                f"--like or like= ({', '.join(images.CONVENTIONS)}), or give preprocess=Preprocess(...)"
-            )
-        self.preprocess = preprocess or Preprocess.stated(self.card["preprocess"], path)
+        own = open_engine(path)
+        self.card: dict[str, Any] = own.about
+        self.preprocess = preprocess or _wanted(path, own, like)
         if views:
             self.preprocess = replace(self.preprocess, views=views)
         given = json.dumps(asdict(self.preprocess), sort_keys=True)
-        self.fingerprint = hashlib.sha256(hashlib.sha256(engine.data).digest() + given.encode()).hexdigest()[:16]
+        given += "" if self.precision == "fp32" else self.precision
+        self.fingerprint = hashlib.sha256(hashlib.sha256(own.data).digest() + given.encode()).hexdigest()[:16]
+        if self.precision != "fp32" and engine is None:
+            engine = next((name for name in able(path) if name != "onnxruntime"), "onnxruntime")
+        self.engine: Engine = reopen(path, own, self.preprocess, engine or own.name, self.precision)
+        self._batch, self._choosing = batch, threading.Lock()
+        self._left = 0 if engine else HANDFUL
         self.seconds = {"decode": 0.0, "waiting": 0.0, "inference": 0.0}
         nothing = np.zeros((1, self.preprocess.height, self.preprocess.width, 3), np.uint8)
         self.dim = int(self.vectors(nothing, threads=1).shape[1])
@@ -137,9 +143,16 @@ class Embedder:
         checked = [images.check_rgb(p, f"picture {i}") for i, p in enumerate(pictures)]
         if not checked:
             return np.empty((0, self.dim), np.float32)
-        step = self.batch
-        looks = ([self.preprocess.look(p) for p in checked[i : i + step]] for i in range(0, len(checked), step))
-        return np.concatenate([self.views(part) for part in looks])
+        self.settle(len(checked))
+        step, threads = self._split(len(checked))
+
+        def work(start: int) -> Vectors:
+            return self.views([self.preprocess.look(p) for p in checked[start : start + step]], threads)
+
+        if step == len(checked):
+            return work(0)
+        with ThreadPoolExecutor(self.threads) as pool:
+            return np.concatenate(list(pool.map(work, range(0, len(checked), step))))
 
     def stream(self, crops: Iterable[Crop | str | os.PathLike[str]]) -> Iterator[Batch]:
         """Embed any number of crops in constant memory, in order, broken pictures left out and named.
@@ -147,26 +160,69 @@ class Embedder:
         Each thread reads, decodes and embeds whole batches on its own. That keeps the cores busier than sharing each
         inference among them, where one thread that is still decoding holds up all the others.
         """
-        source = (c if isinstance(c, Crop) else Crop(os.fspath(c)) for c in crops)
+        rest = (c if isinstance(c, Crop) else Crop(os.fspath(c)) for c in crops)
+        first = list(islice(rest, self.batch * self.threads))
+        step, threads = self._split(len(first))
+        source = chain(first, rest)
+        if len(first) <= step and len(first) < self.batch * self.threads:  # nothing to share out
+            if first:
+                self.settle(len(first))
+                yield self._added_up(self._work(first, threads))
+            return
         with ThreadPoolExecutor(self.threads, thread_name_prefix="embed") as pool:
             ahead: deque[Future[tuple[Batch, float, float]]] = deque()
             try:
                 while True:
-                    while len(ahead) < 2 * self.threads and (chunk := list(islice(source, self.batch))):
-                        ahead.append(pool.submit(self._work, chunk))
+                    while len(ahead) < 2 * self.threads and (chunk := list(islice(source, step))):
+                        self.settle(len(chunk), ahead)
+                        ahead.append(pool.submit(self._work, chunk, threads))
                     if not ahead:
                         return
                     started = time.perf_counter()
-                    batch, decoding, inference = ahead.popleft().result()
+                    done = ahead.popleft().result()
                     self.seconds["waiting"] += time.perf_counter() - started
-                    self.seconds["decode"] += decoding
-                    self.seconds["inference"] += inference
-                    yield batch
+                    yield self._added_up(done)
             finally:
                 for waiting in ahead:
                     waiting.cancel()
 
-    def _work(self, crops: list[Crop]) -> tuple[Batch, float, float]:
+    def _added_up(self, done: tuple[Batch, float, float]) -> Batch:
+        """A batch, once the seconds that it took are accounted for."""
+        self.seconds["decode"] += done[1]
+        self.seconds["inference"] += done[2]
+        return done[0]
+
+    def settle(self, pictures: int, running: Iterable[Future[Any]] = ()) -> None:
+        """Count pictures that are to come, and change to the fastest engine once they are more than a HANDFUL.
+
+        Args:
+            pictures: how many more.
+            running: work under way, which is waited for, so that what is timed has the cores to itself.
+        """
+        if self._left <= 0 or not self._choosing.acquire(blocking=False):
+            return
+        try:
+            self._left -= pictures
+            if self._left <= 0:
+                from reid.engines.choice import fastest  # not needed by who looks at two pictures
+
+                wait(running)
+                self.engine = fastest(self._path, self.engine, self.preprocess, self.threads, self._batch)
+        finally:
+            self._choosing.release()
+
+    @property
+    def batch(self) -> int:
+        """Images per inference."""
+        return self._batch or self.engine.usual
+
+    def _split(self, count: int) -> tuple[int, int]:
+        """For so many pictures, how many make a batch and how many threads share its inference."""
+        if self.engine.alone or count < self.threads:
+            return max(1, min(self.batch, count)), self.threads
+        return min(self.batch, -(-count // self.threads)), 1
+
+    def _work(self, crops: list[Crop], threads: int) -> tuple[Batch, float, float]:
         """One batch, from file names to vectors; and the seconds that decoding and inference took."""
         started = time.perf_counter()
         skipped: list[Skipped] = []
@@ -188,7 +244,7 @@ class Embedder:
             except ImageError as error:
                 skipped.append(Skipped(crop, str(error)))
         decoded = time.perf_counter()
-        for (i, _, _), vector in zip(fresh, self.views([looks for _, _, looks in fresh], 1), strict=True):
+        for (i, _, _), vector in zip(fresh, self.views([looks for _, _, looks in fresh], threads), strict=True):
             good[i] = (good[i][0], vector)
         if self.cache and fresh:
             self.cache.put({digest: good[i][1] for i, digest, _ in fresh})
@@ -211,15 +267,15 @@ class Embedder:
 
     def vectors(self, batch: RGB, threads: int | None = None) -> Vectors:
         """(N, height, width, 3) bytes of the model's own size to (N, D): inference and nothing else."""
-        ready = self.preprocess.prepare(batch)
-        step = self.engine.batch or len(ready)
+        engine = self.engine
+        step = engine.batch or len(batch)
         outputs = []
-        for start in range(0, len(ready), step):
-            part = ready[start : start + step]
+        for start in range(0, len(batch), step):
+            part = batch[start : start + step]
             missing = step - len(part)
             if missing:
                 part = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)])
-            out = self.engine.run(part, threads or self.threads)
+            out = engine.run(part, self.preprocess, threads or self.threads)
             if len(out) != step or sum(d > 1 for d in out.shape[1:]) > 1:
                 raise ModelError(
                     f"{self.name} turns {step} pictures into {out.shape}; a model gives one vector for each"
@@ -229,6 +285,21 @@ class Embedder:
 
 
 _NOT_YET = np.empty(0, np.float32)
+
+
+def _wanted(path: Path, own: Engine, like: str | None) -> Preprocess:
+    """How a model file wants its pictures, by its own word or by the name of a convention."""
+    stated = own.about.get("preprocess")
+    if like:
+        if own.height is None and ":" not in like and stated:
+            like = f"{like}:{stated['height']}x{stated['width']}"
+        return Preprocess.like(like, own.height, own.width)
+    if stated is None:
+        raise ModelError(
+            f"{path} does not say how it wants its pictures (size, colours, scaling); name the convention with "
+            f"--like or like= ({', '.join(images.CONVENTIONS)}), or give preprocess=Preprocess(...)"
+        )
+    return Preprocess.stated(stated, path)
 
 
 def models() -> list[str]:

@@ -47,6 +47,7 @@ def embed_to_file(
     """
     out = Path(target)
     files.check_suffix(out)
+    embedder.settle(len(crops))  # by the whole job, so that what is left of it is done by the same engine
     journal = _Journal(out, embedder, crops)
     known = _unchanged(out, embedder.fingerprint, crops)
     with journal:

@@ -247,6 +247,25 @@ def cross_entropy(features: Features, pids: Tensor, *, smoothing: float = 0.0) -
     return torch.stack(values).mean(0)
 
 
+def distil(features: Features, pids: Tensor) -> Tensor:
+    """(B,) 1 − cosine between each embedding and its teacher's, in [0, 2]: the network learns to stand in for another.
+
+    The teacher sees the pictures unchanged, so that what augmentation does to them is learnt away (feature regression:
+    Romero et al. 2015; with directions only, Duong et al. 2019).
+
+    Raises:
+        DataError: there is no teacher, or its embeddings are of another length.
+    """
+    if features.taught is None:
+        raise DataError("distil needs a teacher; name a model with --teacher or TrainConfig(teacher=...)")
+    x, y = wide(features.embedding), wide(features.taught)
+    if x.shape != y.shape:
+        raise DataError(
+            f"the teacher's embeddings have {y.shape[1]} values and the network's {x.shape[1]}; they must be as many"
+        )
+    return 1 - F.cosine_similarity(x, y)
+
+
 class Centre(nn.Module):
     """Half the squared distance of each crop to the centre of its person (Wen et al. 2016, equation 2).
 
@@ -299,8 +318,9 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "circle": circle,
     "contrastive": contrastive,
     "pair-cross-entropy": pair_cross_entropy,
+    "distil": distil,
 }
-NEVER_ZERO = {"cross-entropy", "pair-cross-entropy", "centre", "circle"}
+NEVER_ZERO = {"distil", "cross-entropy", "pair-cross-entropy", "centre", "circle"}
 
 
 def build(name: str, classes: int, dim: int, /, **options: Any) -> Callable[[Features, Tensor], Tensor]:

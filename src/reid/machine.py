@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from reid.recipes import TrainConfig
+from reid.settings import TrainConfig
 
 
 def suited(config: TrainConfig) -> TrainConfig:

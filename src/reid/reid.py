@@ -41,6 +41,7 @@ class ReId:
         views: replaces the model's test-time views, for which the calibration must have been fitted.
         threads: that work at once; one a core by default.
         head: judge by the head that `reid export` wrote beside the model, without calibration.
+        engine, precision: as for `Embedder`; another precision needs a calibration that was fitted with it.
 
     Attributes:
         embedder: makes embeddings.
@@ -57,10 +58,12 @@ class ReId:
         views: str | None = None,
         threads: int | None = None,
         head: bool = False,
+        engine: str | None = None,
+        precision: str | None = None,
     ):
         self._head = _Head(model) if head else None
+        self.embedder = Embedder(model, views=views, threads=threads, engine=engine, precision=precision)
         if head:
-            self.embedder = Embedder(model, views=views, threads=threads)
             return
         self.verifier = calibration if isinstance(calibration, Verifier) else load(model, calibration)
         if self.verifier.doubt and self.verifier.doubt.measures != quality.MEASURES:
@@ -68,11 +71,11 @@ class ReId:
                 f"the calibration goes by {', '.join(self.verifier.doubt.measures)}, and crops are measured by "
                 f"{', '.join(quality.MEASURES)}; fit it again with `reid verify --fit`"
             )
-        self.embedder = Embedder(model, views=views, threads=threads)
         if self.embedder.fingerprint != self.verifier.model:
             raise ModelError(
                 f"the calibration was fitted for model {self.verifier.model} and {self.embedder.name} is "
-                f"{self.embedder.fingerprint}; fit one with `reid verify --fit` and the same --model and --views"
+                f"{self.embedder.fingerprint}; fit one with `reid verify --fit` and the same --model, --views "
+                "and --precision"
             )
 
     @overload

@@ -15,7 +15,7 @@ import torch
 from reid import __version__
 from reid.disk import replacing
 from reid.errors import DataError, MissingExtra
-from reid.recipes import TrainConfig
+from reid.settings import TrainConfig
 
 ABOUT, LOG, LAST, BEST = "run.json", "metrics.jsonl", "last.safetensors", "best.safetensors"
 

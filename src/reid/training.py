@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,14 +18,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reid import augment, checkpoint, losses
+from reid.embed import Embedder
 from reid.errors import DataError, Stopped
 from reid.feed import Data, Feed
 from reid.graph import Graphed
+from reid.imprint import imprint
 from reid.machine import keep_freed_memory
-from reid.nets import Features, build
-from reid.recipes import Stage, TrainConfig
+from reid.nets import build
+from reid.processes import agreed, gather, interruptible
 from reid.runs import BEST, LAST, Run
 from reid.sampler import Groups, PairSampler, PKSampler, ShuffledSampler, share
+from reid.settings import Stage, TrainConfig
 from reid.types import Crop, Report
 from reid.validation import DEVIATION, MEAN, Validation, figures, normalise
 
@@ -92,14 +92,16 @@ def train(
     total = steps * config.epochs
     run = Run(folder, config, data.facts, resume, tensorboard) if fabric.is_global_zero else None
     fabric.barrier()
+    taught = teach(config.teacher, data.crops, tell) if config.teacher else None
 
     # ── network, losses, optimizer ──
     torch.manual_seed(config.seed)
     net = build(config.net, classes=data.people, **config.net_options)
     known: set[str] = set()
+    able = False
     if config.init:
         fit = checkpoint.initialise(net, config.init)
-        known = set(fit.matched)
+        known, able = set(fit.matched), all(name.startswith(checkpoint.CLASSIFIER) for name in fit.fresh)
         tell(f"starting from {config.init}: {fit}")
     average = build(config.net, classes=data.people, **config.net_options)
     average.load_state_dict(net.state_dict())
@@ -157,6 +159,12 @@ def train(
                 stage = config.stage(epoch)
                 feed = Feed(data.crops, stage.height, stage.width, fabric.device)
                 held_out = Validation(data.validation if fabric.is_global_zero else {}, stage, fabric.device)
+            if able and step == 0:
+                with fabric.autocast():
+                    able = imprint(average, feed, torch.from_numpy(data.labels))
+                if able:
+                    net.load_state_dict(average.state_dict())
+                    tell("the classifier starts at the mean of each person")
             if thawed:
                 frozen = epoch < config.freeze
                 for name, parameter in net.named_parameters():
@@ -183,7 +191,10 @@ def train(
                     torch.manual_seed(seed(config.seed, number, fabric.global_rank))  # dropout
                     targets = data.targets(rows).to(fabric.device, non_blocking=True)
                     with fabric.no_backward_sync(model, enabled=part + 1 < config.accumulate):
-                        features, pids = gather(fabric, model(normalise(pixels)), targets)
+                        features = model(normalise(pixels))
+                        if taught is not None:
+                            features = features._replace(taught=taught[rows].to(fabric.device, non_blocking=True))
+                        features, pids = gather(fabric, features, targets)
                         torch.manual_seed(seed(config.seed, number))  # random triplets, the same in all processes
                         values = {t.name: term(features, pids) for t, term in zip(config.losses, terms, strict=True)}
                         means = {t.name: values[t.name].mean() for t in config.losses}
@@ -329,54 +340,16 @@ def schedule(config: TrainConfig, done: float, epochs: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
 
 
+def teach(teacher: str, crops: Sequence[Crop], tell: Callable[[str], None]) -> Tensor:
+    """(N, D) of unit length, what another model makes of the crops as they are."""
+    embedder = Embedder(teacher)
+    tell(f"taught by {embedder.name}, model {embedder.fingerprint}")
+    return nn.functional.normalize(torch.from_numpy(np.array(embedder(crops).vectors)))
+
+
 def seed(*numbers: int) -> int:
     """One 63-bit seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-def gather(fabric: lightning_fabric.Fabric, features: Features, pids: Tensor) -> tuple[Features, Tensor]:
-    """The features of all processes' crops, with gradients, so that losses see the whole batch."""
-    if fabric.world_size == 1:
-        return features, pids
-    if features.pairs is not None:
-        raise DataError("a network with a pair head trains in one process; start it without torchrun")
-
-    def whole(x: Any) -> Any:
-        parts: Any = fabric.all_gather(x, sync_grads=True)
-        return parts.flatten(0, 1)
-
-    logits, parts = (tuple(whole(x) for x in many) for many in (features.logits, features.parts))
-    return Features(whole(features.embedding), whole(features.metric), logits, parts), whole(pids)
-
-
-def agreed(fabric: lightning_fabric.Fabric, flag: Sequence[bool]) -> bool:
-    """Whether any process has raised its flag."""
-    if fabric.world_size == 1:
-        return any(flag)
-    raised: Any = fabric.all_reduce(torch.tensor(float(any(flag)), device=fabric.device), reduce_op="sum")
-    return bool(raised > 0)
-
-
-@contextmanager
-def interruptible() -> Iterator[list[bool]]:
-    """A list that Ctrl-C and SIGTERM append to instead of ending the process; a second Ctrl-C ends it."""
-    came: list[bool] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield came
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: object) -> None:
-        came.append(True)
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def describe(line: Mapping[str, Any], epochs: int) -> str:

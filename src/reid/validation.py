@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from reid.evaluation import evaluate
 from reid.feed import Feed, Held
-from reid.recipes import Stage
+from reid.settings import Stage
 from reid.types import Crop, Embeddings, Report
 
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

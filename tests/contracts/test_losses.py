@@ -31,6 +31,7 @@ SLOW: dict[str, Slow] = {
     "circle": slow.circle,
     "contrastive": slow.contrastive,
     "pair-cross-entropy": slow.pair_cross_entropy,
+    "distil": slow.distil,
 }
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("cross-entropy", {"smoothing": 0.1}),
@@ -71,7 +72,7 @@ def features(count: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> F
     def draw(width: int) -> Tensor:
         return torch.from_numpy(rng.normal(size=(count, width))).to(dtype)
 
-    return Features(draw(DIM), draw(DIM), (draw(CLASSES), draw(CLASSES)), (), draw(count))
+    return Features(draw(DIM), draw(DIM), (draw(CLASSES), draw(CLASSES)), (), draw(count), draw(DIM))
 
 
 def value(name: str, options: dict[str, Any], f: Features, pids: list[int] | Tensor, seed: int = 0) -> Tensor:
@@ -151,12 +152,14 @@ def test_order_does_not_matter(name: str) -> None:
     pids = torch.tensor(BATCHES["a pair and one" if name in RANDOM else "uneven"])
     whole, order = features(len(pids)), torch.randperm(len(pids), generator=torch.Generator().manual_seed(0))
     assert whole.pairs is not None
+    assert whole.taught is not None
     shuffled = Features(
         whole.embedding[order],
         whole.metric[order],
         tuple(x[order] for x in whole.logits),
         (),
         whole.pairs[order][:, order],
+        whole.taught[order],
     )
     torch.testing.assert_close(value(name, {}, shuffled, pids[order]), value(name, {}, whole, pids)[order])
 
@@ -164,9 +167,8 @@ def test_order_does_not_matter(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_single(name: str, dtype: torch.dtype) -> None:
     pids, half = BATCHES["uneven"], features(10, dtype=dtype)
-    assert half.pairs is not None
     single = Features(
-        half.embedding.float(), half.metric.float(), tuple(x.float() for x in half.logits), (), half.pairs.float()
+        *(x if x == () else tuple(y.float() for y in x) if isinstance(x, tuple) else x.float() for x in half)
     )
     mine, plain, labels = build(name, CLASSES, DIM), build(name, CLASSES, DIM), torch.tensor(pids)
     for _ in range(2):  # the second sees what the first has left
@@ -204,7 +206,7 @@ def test_gradients_are_finite(name: str, options: dict[str, Any], where: str) ->
         }[where]
         leaves = [x.clone().requires_grad_() for x in (metric, scale * f.pairs, *(scale * x for x in f.logits))]
         with torch.autograd.detect_anomaly():  # nothing becomes NaN on the way either
-            out = value(name, options, Features(leaves[0], leaves[0], tuple(leaves[2:]), (), leaves[1]), pids)
+            out = value(name, options, Features(leaves[0], leaves[0], tuple(leaves[2:]), (), leaves[1], f.taught), pids)
             assert out.isfinite().all(), batch
             if out.requires_grad:
                 out.sum().backward()
@@ -215,8 +217,8 @@ def test_a_network_that_diverged_shows(name: str) -> None:
     pids, f = BATCHES["uneven"], features(10)
     assert f.pairs is not None
     broken = Features(
-        f.embedding, f.metric * torch.nan, tuple(x * torch.nan for x in f.logits), (), f.pairs * torch.nan
-    )
+        f.embedding * torch.nan, f.metric * torch.nan, tuple(x * torch.nan for x in f.logits), (), f.pairs * torch.nan
+    )._replace(taught=f.taught)
     assert value(name, {}, broken, pids).isnan().any()
 
 
@@ -226,7 +228,7 @@ def test_gradient_is_the_slope(name: str, options: dict[str, Any]) -> None:
     pids, at = BATCHES["3 people × 3"], features(9, seed=3)
 
     def f(metric: Tensor, first: Tensor, second: Tensor, pairs: Tensor) -> Tensor:
-        return value(name, options, Features(metric, metric, (first, second), (), pairs), pids)
+        return value(name, options, Features(metric, metric, (first, second), (), pairs, at.taught), pids)
 
     assert at.pairs is not None
     leaves = tuple(x.clone().requires_grad_() for x in (at.metric, *at.logits, at.pairs))
@@ -301,7 +303,7 @@ def test_build_refuses_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_every_recipe_names_losses_that_can_be_built(recipe: str) -> None:
-    for loss in RECIPES[recipe].losses:
+    for loss in RECIPES[recipe]().losses:
         assert callable(build(loss.name, CLASSES, DIM, **loss.options))
 
 

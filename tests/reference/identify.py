@@ -16,10 +16,15 @@ def fpir(distances: Sequence[float], who: Sequence[Hashable], threshold: float) 
     return sum(alarms, Fraction(0))
 
 
+def expected(distances: Sequence[float], who: Sequence[Hashable], threshold: float) -> Fraction:
+    """The same with one person more, who is nearer than all."""
+    return fpir([*distances, -np.inf], [*who, "one more"], threshold)
+
+
 def highest(distances: Sequence[float], who: Sequence[Hashable], rate: Fraction) -> Fraction:
-    """The largest FPIR that keeps to a rate, of all thresholds there are."""
-    steps = [-np.inf, *sorted(set(distances))]
-    return max(f for f in (fpir(distances, who, t) for t in steps) if f <= rate)
+    """The largest FPIR to expect that keeps to a rate, of all thresholds there are; 0 where none does."""
+    found = [expected(distances, who, t) for t in distances]
+    return max((f for f in found if f <= rate), default=Fraction(0))
 
 
 def nearest_person(query: np.ndarray, crops: np.ndarray, people: Sequence[str]) -> tuple[str, float]:

@@ -210,3 +210,10 @@ def centre(x: Vectors, pids: list[int], centres: Vectors, rate: float) -> tuple[
         rows = [a for a in range(len(pids)) if pids[a] == pid]
         moved[pid] -= rate * sum(centres[pid] - x[a] for a in rows) / (1 + len(rows))
     return values, moved
+
+
+def distil(f: Features, pids: list[int]) -> list[float]:
+    """One minus the cosine of two vectors, one crop at a time."""
+    assert f.taught is not None
+    both = zip(f.embedding.tolist(), f.taught.tolist(), strict=True)
+    return [1 - float(np.dot(x, y)) / (math.hypot(*x) * math.hypot(*y)) for x, y in both]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from reid import __version__
 from reid.cli import (
+    bench,
     cluster,
     convert,
     demo,
@@ -43,6 +44,7 @@ VERBS = {
     "convert": convert,
     "export": export,
     "serve": serve,
+    "bench": bench,
     "demo": demo,
 }
 

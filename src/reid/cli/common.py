@@ -21,7 +21,7 @@ FEW = 10  # things that are done before one could look at a bar
 
 
 def model_options(verb: argparse.ArgumentParser) -> None:
-    """--model, --like and --views."""
+    """--model, --like, --views, --engine and --precision."""
     verb.add_argument(
         "--model", help="a model file of ours or another toolkit, or the name of one that comes with reid"
     )
@@ -31,6 +31,10 @@ def model_options(verb: argparse.ArgumentParser) -> None:
         help="how a file that does not say so wants its pictures: torchreid, bgr255, … (docs/convert.md)",
     )
     verb.add_argument("--views", help="test-time views: plain, mirror or ten")
+    verb.add_argument("--engine", help="onnxruntime, openvino or torch (default: the fastest for the model here)")
+    verb.add_argument(
+        "--precision", help="to compute in: fp32 (default), bf16 with openvino or torch, fp16 with torch on a GPU"
+    )
 
 
 def ending(*suffixes: str) -> Callable[[str], Path]:
@@ -38,7 +42,8 @@ def ending(*suffixes: str) -> Callable[[str], Path]:
 
     def path(name: str) -> Path:
         if Path(name).suffix.lower() not in suffixes:
-            raise argparse.ArgumentTypeError(f"{name} does not end in {suffixes[0]}, and might be a file of yours")
+            known = " or ".join(suffixes)
+            raise argparse.ArgumentTypeError(f"{name} does not end in {known}, and might be a file of yours")
         if not Path(name).parent.is_dir():
             raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist")
         return Path(name)
@@ -60,6 +65,14 @@ def card(path: Path | None) -> dict[str, Any]:
     return facts
 
 
+def opened(args: argparse.Namespace) -> Embedder:
+    """The model that the options name, or the default one."""
+    from reid.embed import DEFAULT_MODEL, Embedder
+
+    model = args.model or DEFAULT_MODEL
+    return Embedder(model, views=args.views, like=args.like, engine=args.engine, precision=args.precision)
+
+
 class Model:
     """The model that the options name, opened on first use.
 
@@ -73,11 +86,10 @@ class Model:
 
     def __call__(self) -> Embedder:
         if self.opened is None:
-            from reid.cache import Cache
-            from reid.embed import DEFAULT_MODEL, Embedder
-
-            self.opened = Embedder(self._args.model or DEFAULT_MODEL, views=self._args.views, like=self._args.like)
+            self.opened = opened(self._args)
             if self._cached:
+                from reid.cache import Cache
+
                 self.opened.cache = Cache(self.opened.fingerprint)
         return self.opened
 

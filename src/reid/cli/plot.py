@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reid.cli.common import Model, embedded, model_options, name_skipped, progress
+from reid.cli.common import Model, embedded, ending, model_options, name_skipped, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,15 +45,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _output(kind: argparse.ArgumentParser, *endings: str) -> None:
-    def path(name: str) -> Path:
-        if Path(name).suffix.lower() not in endings:
-            raise argparse.ArgumentTypeError(f"{name} ends in none of {', '.join(endings)}; the ending says the format")
-        if not Path(name).parent.is_dir():
-            raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist")
-        return Path(name)
-
     formats = f"a page or a picture, by its ending: {', '.join(endings)}"
-    kind.add_argument("-o", "--output", type=path, required=True, metavar="FILE", help=formats)
+    kind.add_argument("-o", "--output", type=ending(*endings), required=True, metavar="FILE", help=formats)
 
 
 def _write(path: Path, content: str | bytes) -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import model_options
+from reid.cli.common import Model, model_options
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -74,16 +74,17 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _serve(args: argparse.Namespace, tokens: Tokens | None) -> None:
-    from reid.embed import DEFAULT_MODEL, Embedder
+    from reid.embed import HANDFUL
     from reid.gallery.gallery import Gallery
     from reid.serve.running import check_reach, serve
     from reid.serve.service import Service
 
     check_reach(args.host, tokens)
     settings = _settings(args)
-    embedder = Embedder(args.model or DEFAULT_MODEL, views=args.views, like=args.like)
+    embedder = Model(args)()
     verifier = _verifier(args, embedder.fingerprint)
     gallery = Gallery.open(args.address, embedder.fingerprint, embedder.dim if args.new else None)
+    embedder.settle(HANDFUL)  # now, and not while somebody waits for an answer
     service = Service(gallery, embedder, verifier, settings)
     certificate = (args.certificate, args.key) if args.certificate else None
 

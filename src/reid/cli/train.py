@@ -11,7 +11,7 @@ from reid.cli.common import metrics, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
-    from reid.recipes import Stage, TrainConfig
+    from reid.settings import Loss, Stage, TrainConfig
     from reid.types import Crop
 
 ABOUT = "train a model on labelled crops"
@@ -21,7 +21,7 @@ EXAMPLE = (
     "  reid train market1501/ cuhk03/ cuhk01/ --recipe general -o run/\n"
     "  reid train crops/ --net timm:convnext_tiny --init convnext_tiny.pth --size 256x128 -o run/"
 )
-DIRECT = ("net", "init", "freeze", "people", "crops", "rate", "precision", "hold_out", "patience", "seed")
+DIRECT = ("net", "init", "teacher", "freeze", "people", "crops", "rate", "precision", "hold_out", "patience", "seed")
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -37,6 +37,13 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--split", help="this split of the data only (default: train, where the data has one)")
     verb.add_argument("--net", help="another network, or timm:NAME")
     verb.add_argument("--init", metavar="FILE", help="start from these weights, or from a model that comes with reid")
+    verb.add_argument(
+        "--loss",
+        action="append",
+        metavar="NAME[=WEIGHT]",
+        help="another loss than the recipe's; several are added up (docs/models.md)",
+    )
+    verb.add_argument("--teacher", metavar="MODEL", help="learn from this model's embeddings too, with the loss distil")
     verb.add_argument("--freeze", type=int, metavar="EPOCHS", help="leave weights that came from --init alone so long")
     verb.add_argument("--epochs", type=int, help="in all")
     verb.add_argument("--size", metavar="HxW", help="one input size throughout, such as 256x128")
@@ -104,22 +111,38 @@ def named(sources: Sequence[str], split: str | None) -> Iterator[tuple[str, list
 
 def chosen(args: argparse.Namespace, sets: Mapping[str, Sequence[Crop]]) -> TrainConfig:
     """The settings that the options name."""
-    from reid.recipes import RECIPES, Stage
+    from reid.recipes import RECIPES
+    from reid.settings import Stage
 
     name = args.recipe or "base"
     if name not in RECIPES:
         raise DataError(f"recipe is {name!r}; it can be {', '.join(RECIPES)}")
-    config = RECIPES[name]
+    config = RECIPES[name]()
     if name == "base":
         smallest = min(len({c.pid for c in crops}) for crops in sets.values())
         config = config.fitted(smallest, sum(len(crops) for crops in sets.values()))
     given: dict[str, Any] = {key: value for key in DIRECT if (value := getattr(args, key)) is not None}
+    if args.loss:
+        given["losses"] = tuple(losses(args.loss, config))
     if args.net:
         given = {"net_options": {}, "init": ""} | given
     config = replace(config, **given)
     if args.size:
         config = replace(config, stages=(Stage(config.epochs, *size(args.size)),))
     return config.lasting(args.epochs) if args.epochs else config
+
+
+def losses(texts: Sequence[str], config: TrainConfig) -> Iterator[Loss]:
+    """The losses that "batch-hard" and "circle=0.5" mean; one that the recipe has too keeps its options."""
+    from reid.settings import Loss
+
+    options = {loss.name: loss.options for loss in config.losses}
+    for text in texts:
+        name, _, weight = text.partition("=")
+        try:
+            yield Loss(name, float(weight or 1), options.get(name, {}))
+        except ValueError:
+            raise DataError(f"--loss is {text!r}; give a name, or a name and a weight, such as circle=0.5") from None
 
 
 def size(text: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import FEW, ending, model_options, name_skipped, percent, progress
+from reid.cli.common import FEW, ending, model_options, name_skipped, opened, percent, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def run(args: argparse.Namespace) -> None:
 
     pairs, named = _pairs(args)
     files = len({crop.path for pair in pairs for crop in pair})
-    model = ReId(args.model or DEFAULT_MODEL, args.calibration, args.views, 1 if files <= FEW else None)
+    threads = 1 if files <= FEW else None
+    name = args.model or DEFAULT_MODEL
+    model = ReId(name, args.calibration, args.views, threads, engine=args.engine, precision=args.precision)
     if args.prior is not None:
         model.verifier = model.verifier.given(args.prior)
     skipped: list[Skipped] = []
@@ -168,14 +170,13 @@ def _finite(row: dict[str, object]) -> dict[str, object]:
 
 def fit(args: argparse.Namespace) -> None:
     from reid.calibrate import calibrate
-    from reid.embed import DEFAULT_MODEL, Embedder
 
     if args.output is None or args.first is not None:
         raise DataError("--fit takes the crops after it and -o FILE, and nothing else; give -o mine.calibration.json")
     sets = [_labelled(source, args.hold_out) for source in args.fit]
     whom = f"the last {args.hold_out} people of " if args.hold_out else ""
     about = args.about or whom + ", ".join(Path(source.rstrip("/")).name for source in args.fit)
-    embedder = Embedder(args.model or DEFAULT_MODEL, views=args.views)
+    embedder = opened(args)
     skipped: list[Skipped] = []
     with progress("looking", args) as step:
         verifier = calibrate(embedder, sets, args.protocol, not args.no_cameras, about, skipped.append, step)

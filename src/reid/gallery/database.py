@@ -58,6 +58,18 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    """Walk all pages of a file; about half a second for a million rows.
+
+    Raises:
+        DataError: they do not hang together.
+    """
+    with explained(path):
+        said = patiently(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())
+    if said != ("ok",):
+        raise DataError(damaged(path, str(said[0]).splitlines()[-1]))
+
+
 def patiently(work: Callable[[], T]) -> T:
     """Do something that SQLite may refuse while another process is at it, as often as it takes within PATIENCE."""
     end = time.monotonic() + PATIENCE

@@ -203,6 +203,12 @@ class Ledger:
         with self._writing() as connection:
             connection.executemany("DELETE FROM feedback WHERE ?1 IN (query, answer)", [(i,) for i in ids])
 
+    def restore(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Put back rows of one of TABLES as they were read from another ledger."""
+        marks = ", ".join("?" * len(rows[0]))
+        with self._writing() as connection:
+            connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()

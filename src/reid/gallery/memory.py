@@ -62,18 +62,19 @@ class Memory:
         return len(self.vectors)
 
     def put_facts(self, number: int, facts: NDArray[Any]) -> None:
-        """A block's facts, new or changed."""
+        """A block's facts, new or changed; its vectors, which must be put again, are wiped."""
         if number >= len(self.vectors):
             missing = number + 1 - len(self.vectors)
             self.vectors += [np.empty((0, self.dim), np.float16)] * missing
         if number * BLOCK >= len(self.facts["id"]):
             more = empty_facts(max(number + 1, 2 * number) * BLOCK - len(self.facts["id"]))
             self.facts = {name: np.concatenate([column, more[name]]) for name, column in self.facts.items()}
+        self.vectors[number][:] = 0
         for name, column in self.facts.items():
             column[number * BLOCK : (number + 1) * BLOCK] = facts[name]
 
     def put_vectors(self, number: int, data: bytes) -> None:
-        """A block's vectors, written over those that were there, so that none of them stays."""
+        """A block's vectors, written over those that were there."""
         if not len(self.vectors[number]):
             self.vectors[number] = np.empty((BLOCK, self.dim), np.float16)
         self.vectors[number][:] = np.frombuffer(data, np.float16).reshape(BLOCK, self.dim)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from reid.errors import DataError, ShapeError
 from reid.gallery.address import Address
-from reid.gallery.database import connect, damaged, explained, scrub, transaction
+from reid.gallery.database import check, connect, damaged, explained, scrub, transaction
 from reid.gallery.memory import BLOCK, FACTS, Codes, Memory, empty_facts
 from reid.gallery.rows import Half, Ids, Rows, Where
 from reid.types import Ranking, Vectors, crop_from_json, crop_to_json
@@ -35,7 +35,7 @@ TABLES = (
     "facts (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     "vectors (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     "row (id INTEGER PRIMARY KEY, place INTEGER NOT NULL, crop TEXT NOT NULL, tags TEXT NOT NULL, added REAL NOT NULL, "
-    "sum INTEGER NOT NULL, picture BLOB, picture_sum INTEGER)",
+    "sum INTEGER NOT NULL, vector_sum INTEGER NOT NULL, picture BLOB, picture_sum INTEGER)",
 )
 
 
@@ -52,6 +52,7 @@ class SqliteStore:
         self.path, self._lock, self._change = path, threading.RLock(), -1
         self._connection = connect(path, create=model is not None and dim is not None)
         try:
+            check(self._connection, path)
             self.model, self.dim = self._head(model, dim)
             self._memory, self._unread = Memory(self.dim), set[int]()
             with self._looking():
@@ -133,7 +134,7 @@ class SqliteStore:
             facts["tags"] = self._coded([sorted(tags) or None for tags in rows.tags])
             self._write_places(places, facts, rows.vectors, change)
             self._connection.executemany(
-                "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _records(rows, places)
+                "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _records(rows, places)
             )
 
     def _places_for(self, ids: Ids) -> Codes:
@@ -204,7 +205,9 @@ class SqliteStore:
             if not found:
                 return Rows.join([], self.dim if vectors else 0)
             for row, _, crop, tags, added, checksum, picture, picture_sum in found:
-                if checksum != _sum(crop, tags, added) or (picture is not None and zlib.crc32(picture) != picture_sum):
+                if checksum != sum_of(crop, tags, added) or (
+                    picture is not None and zlib.crc32(picture) != picture_sum
+                ):
                     raise DataError(damaged(self.path, f"row {row} is not what was written"))
             numbers, places, crops, tagged, added, _, kept, _ = zip(*found, strict=True)
             taken = self._memory.take(np.array(places)) if vectors else np.empty((len(found), 0), np.float16)
@@ -230,7 +233,7 @@ class SqliteStore:
             self._drop_names()
         with self._lock:
             scrub(self._connection, self.path)
-            with self._looking(vectors=len(self._unread) < len(self._memory)):
+            with self._looking():  # which wipes what is in memory
                 pass
         return len(ids)
 
@@ -240,6 +243,7 @@ class SqliteStore:
         used = np.zeros(max(int(column.max(initial=0)) for column in columns) + 2, bool)
         for column in columns:
             used[column] = True
+        used[-1] = False  # which −1, for none, has set
         codes = json.dumps(np.flatnonzero(used).tolist())
         self._connection.execute(_among("DELETE FROM name WHERE NOT code"), (codes,))
 
@@ -283,16 +287,17 @@ def _runs(places: Codes) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], len(places)], strict=True))
 
 
-def _sum(crop: str, tags: str, added: float) -> int:
+def sum_of(crop: str, tags: str, added: float) -> int:
+    """The checksum of what is told of a row."""
     return zlib.crc32(f"{crop}\n{tags}\n{added!r}".encode())
 
 
 def _records(rows: Rows, places: Codes) -> Iterator[tuple[Any, ...]]:
-    columns = (rows.ids.tolist(), places.tolist(), rows.crops, rows.tags, rows.added.tolist(), rows.pictures)
-    for row, place, crop, tags, added, picture in zip(*columns, strict=True):
+    facts = (rows.ids.tolist(), places.tolist(), rows.crops, rows.tags, rows.added.tolist())
+    for row, place, crop, tags, added, vector, picture in zip(*facts, rows.vectors, rows.pictures, strict=True):
         told, words = crop_to_json(crop), json.dumps(sorted(tags))
-        checksum = None if picture is None else zlib.crc32(picture)
-        yield row, place, told, words, added, _sum(told, words, added), picture, checksum
+        picture_sum = None if picture is None else zlib.crc32(picture)
+        yield row, place, told, words, added, sum_of(told, words, added), zlib.crc32(vector), picture, picture_sum
 
 
 def open_store(address: Address, model: str | None, dim: int | None) -> SqliteStore:

@@ -38,8 +38,8 @@ class Calibration:
 
     Attributes:
         strangers: (S,) float32, ascending distances of queries that show nobody who is enrolled.
-        shares: (S,) the FPIR with each as the threshold: the share of searches for strangers up to there, in which
-            people weigh alike, in [0, 1].
+        shares: (S,) the FPIR to expect with each as the threshold, in [0, 1]: the share of searches for strangers up to
+            there, in which people weigh alike, and one more person who is nearer than all.
         temperature: of the softmax over negative distances that makes probabilities of who it is, given that the
             person is enrolled; None where no crop of an enrolled person could be left out.
         centre, slope: the log-odds of being enrolled are slope · (centre − distance), for as many searches for those
@@ -100,25 +100,49 @@ class Calibration:
 
 
 def calibrate(
-    strange: Vectors, of_strange: Rows, growth: float, own: Vectors | None = None, of_own: Rows | None = None
+    strange: Vectors,
+    of_strange: Rows,
+    growth: float,
+    own: Vectors | None = None,
+    of_own: Rows | None = None,
+    own_growth: float = 1.0,
 ) -> Calibration:
     """Learn from queries whose answers are known.
+
+    A rate that a threshold had among those it was chosen on comes out higher among others. It is put right by one
+    person more, who is nearer than all of them: what is then asked for is kept on average, whatever the distances'
+    distribution (conformal prediction, Vovk et al. 2005, with people in the place of searches).
 
     Args:
         strange: (S,) distances of strangers' queries from whoever is nearest.
         of_strange: (S,) whose queries they are; people weigh alike. −1 is somebody else each time.
-        growth: how many times more people are enrolled than were when the strangers were measured. While false alarms
-            are rare, their rate grows with the number of people one can be taken for.
+        growth: how many times more people are enrolled than were when the strangers were measured, and so how many
+            times more often a stranger finds somebody so near.
         own: (Q, P) distances of enrolled people's queries, of crops that were not enrolled.
         of_own: (Q,) who they are.
+        own_growth: how many times more there is to find of each than was then, likewise.
     """
     order, weights = np.argsort(strange, kind="stable"), even(of_strange)
-    shares = np.minimum(1, growth * np.cumsum(weights[order]))
+    people = len(np.unique(of_strange[of_strange >= 0])) + int((of_strange < 0).sum())
+    shares = np.minimum(1, growth * (people * np.cumsum(weights[order]) + 1) / (people + 1))
     if own is None or of_own is None or not len(own):
         return Calibration(strange[order], shares)
-    weight = even(of_own)
-    centre, slope = _odds(own.min(axis=1), strange, weight, weights)
+    weight, nearest = even(of_own), own.min(axis=1)
+    grown = _grown(nearest, weight, own_growth), _grown(strange, weights, growth)
+    centre, slope = _odds(nearest, strange, *grown)
     return Calibration(strange[order], shares, _temperature(own, of_own, weight), centre, slope)
+
+
+def _grown(distances: Vectors, weights: Floats, growth: float) -> Floats:
+    """(N,) weights under which (N,) nearest distances are those of a search among `growth` times as many.
+
+    Of independent ones, a share F within a distance becomes 1 − (1 − F)^growth.
+    """
+    order = np.argsort(distances, kind="stable")
+    reached = 1 - (1 - np.minimum(np.cumsum(weights[order]), 1)) ** growth
+    found = np.empty(len(weights))
+    found[order] = np.diff(reached, prepend=0.0)
+    return np.asarray(found / found.sum())
 
 
 def even(who: Rows) -> Floats:

@@ -130,7 +130,7 @@ class Identifier:
             if impostors is not None:
                 strange = alarms(self.learnt_, impostors, form)
             if len(strange[0]):
-                self.calibrations_[form] = calibrate(*strange, tried.own, tried.of_own)
+                self.calibrations_[form] = calibrate(*strange, tried.own, tried.of_own, tried.own_growth)
         return self
 
     def distances(self, query: Embeddings) -> Vectors:

@@ -16,6 +16,8 @@ class Features(NamedTuple):
         logits: one (B, C) per classifier, none when the network was built for no classes.
         parts: one (B, D'') per body part, none for networks that look at the whole.
         pairs: (B, B) logits that two images of the batch show one person, from networks with a head for that.
+        taught: (B, D) of unit length, what a teacher makes of the same pictures unchanged, where there is one; the loop
+            adds it.
     """
 
     embedding: Tensor
@@ -23,3 +25,4 @@ class Features(NamedTuple):
     logits: tuple[Tensor, ...] = ()
     parts: tuple[Tensor, ...] = ()
     pairs: Tensor | None = None
+    taught: Tensor | None = None

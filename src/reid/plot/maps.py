@@ -208,12 +208,11 @@ def svg(shown: Map, title: str, colour: str = "person") -> str:
         )
     bottom = head + high + 26
     names = [name for name in colours if name is not None]
-    if colour == "camera" and len(names) <= CAMERAS_NAMED:
-        across = float(MARGIN + 6)
-        for name in names:
+    starts = np.cumsum([MARGIN + 6, *(34 + 7.6 * len(name) for name in names)])
+    if starts[-1] < WIDE:  # a key where it fits on one line
+        for name, across in zip(names, starts, strict=False):
             parts.append(f'<circle cx="{across:.0f}" cy="{bottom - 5:.0f}" r="5" fill="{colours[name]}"/>')
             parts.append(words(round(across + 11), round(bottom), name, "name"))
-            across += 34 + 7.6 * len(name)
         bottom += 22
     return picture(WIDE, round(bottom), title, "\n".join(parts), _STYLE)
 

@@ -1,4 +1,4 @@
-"""From distance to probability: a falling curve, and the two ways in which it is fitted."""
+"""From distance to probability: a falling curve, and the ways in which it is fitted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reid.errors import ShapeError
 
 Floats = NDArray[np.float64]
-BINS = 128  # of about equal weight, in which pairs are counted before blocks are pooled
+BINS, FINE = 128, 2048  # of about equal weight, in which pairs are counted
 SUREST = 1e-6  # no probability lies closer to 0 or 1
 
 
@@ -116,6 +116,23 @@ def logistic(
     return found
 
 
+def binned(distances: Floats, same: NDArray[np.bool_], weights: Floats, bins: int) -> tuple[Floats, Floats, Floats]:
+    """Pairs in bins of about equal weight, equal distances in one: (B,) mean distance, weight, and that of one person.
+
+    Args:
+        distances, same, weights: (N,) of the pairs.
+    """
+    order = np.argsort(distances, kind="stable")
+    d, y, w = distances[order].astype(float), same[order], weights[order]
+    before = np.cumsum(w) - w
+    new = np.diff(d, prepend=-1.0) > 0
+    reached = np.maximum.accumulate(np.where(new, (before * (bins / w.sum())).astype(int), 0))
+    place = np.unique(reached, return_inverse=True)[1]
+    heavy = np.bincount(place, w)
+    middle = np.clip(np.bincount(place, w * d) / heavy, d[0], d[-1])
+    return middle, np.asarray(heavy, dtype=np.float64), np.asarray(np.bincount(place, w * y), dtype=np.float64)
+
+
 def fit_isotonic(distances: Floats, same: NDArray[np.bool_], weights: Floats, doubt: tuple[float, float]) -> Curve:
     """Isotonic regression on about BINS bins of equal weight, with one knot in the weighted middle of each block.
 
@@ -127,23 +144,14 @@ def fit_isotonic(distances: Floats, same: NDArray[np.bool_], weights: Floats, do
         doubt: what one pair of two people nearer than all, and one pair of one person farther than all, would weigh.
             They are added, so that nothing is ever certain.
     """
-    order = np.argsort(distances, kind="stable")
-    d, y, w = distances[order].astype(float), same[order], weights[order]
-    before = np.cumsum(w) - w
-    new = np.diff(d, prepend=-1.0) > 0  # equal distances share a bin
-    reached = np.maximum.accumulate(np.where(new, (before * (BINS / w.sum())).astype(int), 0))
-    bin_of = np.unique(reached, return_inverse=True)[1]
-    heavy, right = np.bincount(bin_of, w), np.bincount(bin_of, w * y)
-    middle = np.bincount(bin_of, w * d)
+    middle, heavy, right = binned(distances, same, weights, BINS)
     heavy[0] += doubt[0]
     heavy[-1] += doubt[1]
     right[-1] += doubt[1]
-    middle[0] += doubt[0] * middle[0] / (heavy[0] - doubt[0])
-    middle[-1] += doubt[1] * middle[-1] / max(heavy[-1] - doubt[1], 1e-300)
-    fitted = isotonic(np.asarray(right / heavy, float), np.asarray(heavy, float))
+    fitted = isotonic(np.asarray(right / heavy, float), heavy)
     _, block = np.unique(-fitted, return_inverse=True)
     total = np.bincount(block, heavy)
-    return falling(np.bincount(block, middle) / total, np.bincount(block, right) / total)
+    return falling(np.bincount(block, middle * heavy) / total, np.bincount(block, right) / total)
 
 
 def falling(distances: Floats, probabilities: Floats) -> Curve:
@@ -153,13 +161,15 @@ def falling(distances: Floats, probabilities: Floats) -> Curve:
 
 
 def fit_logistic(distances: Floats, same: NDArray[np.bool_], weights: Floats, doubt: tuple[float, float]) -> Curve:
-    """Logistic regression on the distance, level outside the distances seen; the same arguments.
+    """Logistic regression on the distance, in FINE bins, level outside the distances seen; the same arguments.
 
     The two pairs of doubt lie at the nearest and at the farthest distance.
     """
+    middle, heavy, right = binned(distances, same, weights, FINE)
     ends = np.array([distances.min(), distances.max()], dtype=float)
-    d = np.concatenate([distances, ends])
-    y, w = np.concatenate([same, [False, True]]), np.concatenate([weights, doubt])
+    d = np.concatenate([middle, middle, ends])
+    y = np.repeat([True, False, False, True], [len(middle), len(middle), 1, 1])
+    w = np.concatenate([right, heavy - right, doubt])
     offset, slope = logistic(np.stack([np.ones(len(d)), d], axis=1), y, w)
     slope = min(slope, -1e-9)
     surest = float(log_odds(1 - SUREST))
@@ -170,7 +180,15 @@ def fit_logistic(distances: Floats, same: NDArray[np.bool_], weights: Floats, do
     return Curve(ends, np.clip(sigmoid(offset + slope * ends), SUREST, 1 - SUREST))
 
 
+def fit_blend(distances: Floats, same: NDArray[np.bool_], weights: Floats, doubt: tuple[float, float]) -> Curve:
+    """The mean of both curves' log-odds: a straight line bends less than people do, pooled blocks jump more."""
+    curves = [fit(distances, same, weights, doubt) for fit in (fit_isotonic, fit_logistic)]
+    knots = np.unique(np.concatenate([curve.distances for curve in curves]))
+    return falling(knots, sigmoid(np.mean([curve.log_odds(knots) for curve in curves], axis=0)))
+
+
 KINDS: dict[str, Callable[[Floats, NDArray[np.bool_], Floats, tuple[float, float]], Curve]] = {
     "isotonic": fit_isotonic,
     "logistic": fit_logistic,
+    "blend": fit_blend,
 }

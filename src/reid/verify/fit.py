@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 FEWEST = 10  # people, to leave a fifth of them out in turn
+DOUBT = 0.05  # of a person, in a curve's ends; chosen on people whom a model was trained on, see docs/verify.md
 PULLS = (1.0, 4.0, 16.0, 64.0)  # people's worth of doubt in a correction for two cameras
 ENOUGH = 5  # people with pairs between two cameras, for a correction to be tried
 TYPICAL = (0.75, 0.9, 0.97, 0.99)
@@ -38,9 +39,9 @@ Losses = dict[str, float]
 def fit(pairs: Pairs, cameras: bool = True) -> dict[str, Any]:
     """What a Verifier learns from pairs, by its attributes' names.
 
-    Of isotonic and logistic the curve is taken that has the lower log-loss on people left out: a fifth of them in turn,
-    and only pairs of which both people are left out, or both are not. The pull of the corrections for two cameras is
-    chosen in the same way, and none are made if all of them lose.
+    Of isotonic, logistic and their blend the curve is taken that has the lowest log-loss on people left out: a fifth of
+    them in turn, and only pairs of which both people are left out, or both are not. The pull of the corrections for two
+    cameras is chosen in the same way, and none are made if all of them lose.
 
     Raises:
         DataError: there are no pairs of one kind, or fewer than FEWEST people.
@@ -52,6 +53,7 @@ def fit(pairs: Pairs, cameras: bool = True) -> dict[str, Any]:
             f"people with two pictures that count: {people}; a calibration is checked on people left out and needs "
             f"at least {FEWEST}"
         )
+    pairs = pairs[np.argsort(pairs.distances, kind="stable")]  # sorted again many times, which is quick then
     parts = list(folds(pairs))
     curves = {kind: [curve_of(learnt, kind) for learnt, _ in parts] for kind in KINDS}
     losses = {kind: held_out(parts, curves[kind]) for kind in KINDS}
@@ -78,10 +80,10 @@ def fit(pairs: Pairs, cameras: bool = True) -> dict[str, Any]:
 
 
 def curve_of(pairs: Pairs, kind: str) -> Curve:
-    """The common curve. Its doubt is half of what two people weigh, and half of what a person does."""
+    """The common curve. Its doubt is DOUBT of what two people weigh, and of what a person does."""
     same, weights = pairs.same, pairs.weights()
-    doubt = (0.25 / len(np.unique(pairs.pair[~same])), 0.25 / len(np.unique(pairs.pair[same])))
-    found = KINDS[kind](pairs.distances.astype(float), same, weights, doubt)
+    two, one = (0.5 * DOUBT / len(np.unique(pairs.pair[which])) for which in (~same, same))
+    found = KINDS[kind](pairs.distances.astype(float), same, weights, (two, one))
     return falling(found.distances.round(ROUND), found.probabilities.round(ROUND + 2))
 
 

@@ -1,0 +1,118 @@
+"""Which engine runs a model fastest on this machine: measured once, and remembered in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from reid import cache
+from reid.disk import replacing
+from reid.engines import Engine, able, reopen
+from reid.errors import ReidError
+from reid.images import RGB, Preprocess
+
+REMEMBERED = "engines.json"
+PACKAGES = ("onnxruntime", "openvino", "torch")
+MARGIN = 1.05  # by which another engine must be faster to be worth the change
+
+
+def fastest(path: Path, own: Engine, preprocess: Preprocess, threads: int, batch: int | None) -> Engine:
+    """The engine to run a model file with from now on.
+
+    Those that can run it are timed on a few batches of noise, as many at a time as there are threads, unless this was
+    done before for the same file, processor, versions, threads and batch. PyTorch is among them on a GPU only; it is
+    the slowest on a CPU, and slow to import.
+
+    Args:
+        path: of the model file.
+        own: the engine that it was opened with, which the others must agree with.
+        preprocess: how the model wants its pictures.
+        threads: that work at once, each on a batch of its own.
+        batch: images per inference, what suits each engine where None.
+    """
+    names = [name for name in able(path) if name != "torch" or _gpu() or name == own.name]
+    if len(names) < 2:
+        return own
+    key = _key(own, preprocess, threads, batch)
+    known = recall().get(key)
+    if isinstance(known, dict) and known.get("engine") in names:
+        with suppress(ReidError):
+            return reopen(path, own, preprocess, known["engine"], "fp32")
+    rates: dict[str, float] = {}
+    opened: dict[str, Engine] = {}
+    for name in names:
+        with suppress(ReidError):  # an engine that cannot run this file, or not as its own does, takes no part
+            opened[name] = reopen(path, own, preprocess, name, "fp32")
+            rates[name] = rate(opened[name], preprocess, threads, batch or opened[name].usual)
+    if not rates:
+        return own
+    best = max(rates, key=lambda name: rates[name] * (MARGIN if name == own.name else 1))
+    _remember(key, {"engine": best, "model": path.name, "images/s": {n: round(r, 1) for n, r in rates.items()}})
+    return opened[best]
+
+
+def rate(engine: Engine, preprocess: Preprocess, threads: int, batch: int, rounds: int = 2) -> float:
+    """Images per second where each of so many threads runs batches of its own, as `Embedder.stream` does."""
+    size = engine.batch or batch
+    noise: RGB = np.random.default_rng(0).integers(
+        0, 256, (size, preprocess.height, preprocess.width, 3), dtype=np.uint8
+    )
+    with ThreadPoolExecutor(threads) as pool:
+
+        def once() -> float:
+            started = time.perf_counter()
+            list(pool.map(lambda _: engine.run(noise, preprocess, 1), range(threads)))
+            return threads * size / (time.perf_counter() - started)
+
+        once()  # compiles, and fills caches
+        return max(once() for _ in range(rounds))
+
+
+def recall() -> dict[str, object]:
+    """What was measured before, by key; empty where nothing was, or where the file is damaged."""
+    try:
+        found = json.loads((cache.folder() / REMEMBERED).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _remember(key: str, entry: dict[str, object]) -> None:
+    with suppress(OSError):  # without a cache it is measured again the next time
+        cache.folder().mkdir(parents=True, exist_ok=True)
+        with replacing(cache.folder() / REMEMBERED) as partial:
+            partial.write_text(json.dumps(recall() | {key: entry}, indent=1))
+
+
+def _key(own: Engine, preprocess: Preprocess, threads: int, batch: int | None) -> str:
+    versions = []
+    for package in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+    model = hashlib.sha256(own.data).hexdigest()
+    size = preprocess.height, preprocess.width
+    known = model, size, processor(), os.cpu_count(), _gpu(), threads, batch, versions
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpu() -> bool:
+    """Whether there is an NVIDIA GPU to ask PyTorch about, told without importing it."""
+    return Path("/dev/nvidiactl").exists()

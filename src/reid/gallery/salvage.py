@@ -1,0 +1,147 @@
+"""What can still be read of a damaged gallery in a file, written to a new one."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reid.errors import DataError
+from reid.gallery.address import Address
+from reid.gallery.ledger import TABLES, Ledger
+from reid.gallery.memory import BLOCK
+from reid.gallery.rows import Half, Rows
+from reid.gallery.sqlite import PART, SqliteStore, sum_of
+from reid.types import crop_from_json
+
+COLUMNS = "id, place, crop, tags, added, sum, vector_sum, picture, picture_sum"
+LAST = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What came of it.
+
+    Attributes:
+        rows: how many were whole.
+        broken: how many are there, but are not what was written; a row of which only the picture is broken is saved
+            without it.
+        unread: stretches of the table of rows that cannot be read; how many rows lay there is not known.
+        unread_blocks: blocks of vectors that cannot be read.
+        entries: of the log.
+        feedback: how many words.
+    """
+
+    rows: int
+    broken: int
+    unread: int
+    unread_blocks: int
+    entries: int
+    feedback: int
+
+
+def salvage(path: Path, target: Path | None) -> Saved:
+    """Read what can be read, and write it to a new gallery where one is named. The damaged file is not touched.
+
+    Raises:
+        DataError: not even the model's fingerprint can be read, or there is something at the target already.
+    """
+    if target is not None and target.exists():
+        raise DataError(f"{target} is there already; give a name for a new gallery")
+    if not path.is_file():
+        raise DataError(f"there is no gallery at {path}; give the damaged file")
+    with closing(sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True)) as source:
+        try:
+            head = dict(source.execute("SELECT name, value FROM head"))
+            model, dim = str(head["model"]), int(head["dim"])
+        except (sqlite3.Error, KeyError) as error:
+            raise DataError(f"of {path} nothing can be read ({error}); restore it from a copy") from None
+        store = None if target is None else SqliteStore(target, model, dim)
+        try:
+            return _copied(source, store, dim, target)
+        finally:
+            if store is not None:
+                store.close()
+
+
+def _copied(source: sqlite3.Connection, store: SqliteStore | None, dim: int, target: Path | None) -> Saved:
+    vectors, unread_blocks = _blocks(source, dim)
+    rows = broken = unread = 0
+    for found in _ranges(source, 0, LAST, max(1, LAST // (4 * BLOCK * max(1, len(vectors))))):
+        if found is None:
+            unread += 1
+            continue
+        whole = [_whole(row, vectors) for row in found]
+        kept = [row for row in whole if row is not None]
+        rows, broken = rows + len(kept), broken + len(whole) - len(kept)
+        if store is not None:
+            for start in range(0, len(kept), PART):
+                store.upsert(Rows.join(kept[start : start + PART], dim))
+    entries, feedback = _ledger(source, target)
+    return Saved(rows, broken, unread, unread_blocks, entries, feedback)
+
+
+def _blocks(source: sqlite3.Connection, dim: int) -> tuple[dict[int, Half], int]:
+    """Vectors by block, as far as they can be read at all; each row of them has a checksum of its own."""
+    found, unread, number, missing = {}, 0, 0, 0
+    while missing < 64:  # so many in a row that are not there are the end
+        try:
+            row = source.execute("SELECT data FROM vectors WHERE number = ?", (number,)).fetchone()
+            missing = missing + 1 if row is None else 0
+            if row is not None and len(row[0]) == BLOCK * 2 * dim:
+                found[number] = np.frombuffer(row[0], np.float16).reshape(BLOCK, dim)
+        except sqlite3.Error:
+            unread, missing = unread + 1, missing + 1
+        number += 1
+    return found, unread
+
+
+def _ranges(source: sqlite3.Connection, low: int, high: int, least: int) -> Iterator[list[Any] | None]:
+    """Records by ranges of ids, halved where they cannot be read; None for a small one that cannot."""
+    try:
+        yield source.execute(f"SELECT {COLUMNS} FROM row WHERE id BETWEEN ? AND ?", (low, high)).fetchall()
+    except sqlite3.Error:
+        if high - low <= least:
+            yield None
+            return
+        middle = (low + high) // 2
+        yield from _ranges(source, low, middle, least)
+        yield from _ranges(source, middle + 1, high, least)
+
+
+def _whole(record: Any, vectors: dict[int, Half]) -> Rows | None:
+    """A record with its vector as a row, if both are what was written."""
+    row, place, crop, tags, added, checksum, vector_sum, picture, picture_sum = record
+    try:
+        vector = vectors[place // BLOCK][place % BLOCK]
+        if checksum != sum_of(crop, tags, added) or zlib.crc32(vector.tobytes()) != vector_sum:
+            return None
+        kept = picture if isinstance(picture, bytes) and zlib.crc32(picture) == picture_sum else None
+        told = (crop_from_json(crop),), (frozenset(json.loads(tags)),), (kept,)
+        return Rows(np.array([row], np.int64), vector[None], *told, np.array([added], float))
+    except (KeyError, TypeError, ValueError, DataError):
+        return None
+
+
+def _ledger(source: sqlite3.Connection, target: Path | None) -> tuple[int, int]:
+    """Settings, log and feedback, each as far as it can be read."""
+    counts = {}
+    ledger = None if target is None else Ledger(Address.parse(target).ledger)
+    for table in TABLES:
+        name = table.split()[0]
+        rows: list[Any] = []
+        with suppress(sqlite3.Error):
+            rows += source.execute(f"SELECT * FROM {name}")
+        counts[name] = len(rows)
+        if ledger is not None and rows:
+            ledger.restore(name, rows)
+    if ledger is not None:
+        ledger.close()
+    return counts["audit"], counts["feedback"]

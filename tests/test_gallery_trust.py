@@ -1,0 +1,315 @@
+"""What a gallery in a file promises: what was acknowledged stays, what was erased is gone, what is damaged is seen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, load
+
+from reid import cache
+from reid.cache import Cache
+from reid.distance import top_k
+from reid.errors import DataError
+from reid.gallery import memory, scan
+from reid.gallery.gallery import Gallery
+from reid.gallery.rows import Where, row_id
+from reid.gallery.salvage import salvage
+from reid.gallery.scan import Part, nearest
+from reid.types import Crop, Embeddings
+
+FAULTS = Path(__file__).parents[1] / "benchmarks" / "faults.py"
+
+
+def crowd(count: int = 300, dim: int = 32, seed: int = 0) -> Embeddings:
+    rng = np.random.default_rng(seed)
+    crops = tuple(
+        Crop(f"crops/{i:04}.jpg", f"person {i // 10}", str(i % 4), float(i), f"t{i // 5}") for i in range(count)
+    )
+    return Embeddings(rng.normal(size=(count, dim)).astype(np.float16).astype(np.float32), crops, "m")
+
+
+def made(path: Path, rows: Embeddings, pictures: bool = True) -> Gallery:
+    gallery = Gallery.open(path, "m", rows.vectors.shape[1])
+    kept = [b"\xff\xd8 picture of %s" % crop.path.encode() for crop in rows.crops] if pictures else None
+    gallery.add(rows, pictures=kept)
+    return gallery
+
+
+def pieces(vector: np.ndarray) -> list[bytes]:
+    """A vector as a gallery keeps it, in pieces: one that reaches from one page of a file to the next is not whole."""
+    half = vector.astype(np.float16).tobytes()
+    return [half[i : i + 16] for i in range(0, len(half), 16)]
+
+
+def everything(folder: Path) -> bytes:
+    """All bytes of all files there."""
+    return b"".join(p.read_bytes() for p in folder.rglob("*") if p.is_file())
+
+
+# ── faults ──
+
+
+def faults(*arguments: object) -> str:
+    done = subprocess.run([sys.executable, str(FAULTS), *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_was_acknowledged_survives_kill_9() -> None:
+    assert "none lost, none half" in faults("kill", "--rounds", 6)
+
+
+def test_a_full_disk_loses_nothing() -> None:
+    out = faults("full", "--megabytes", 3)
+    assert "what was there before is kept" in out
+
+
+def test_two_writers_and_ten_readers_meet_no_lock() -> None:
+    assert "no error" in faults("crowd", "--minutes", 0.03)
+
+
+# ── erasure ──
+
+
+def test_what_is_erased_is_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rows = crowd()
+    rows = replace(rows, crops=tuple(replace(c, path=f"crops/nr-{i}.jpg") for i, c in enumerate(rows.crops)))
+    crop, vector = rows.crops[123], rows.vectors[123]
+    seen = Cache("m")
+    seen.put({b"digest": vector, b"another": rows.vectors[5]})
+    gallery = made(tmp_path / "g.db", rows)
+    gallery.rename("person 12", "Zacharias")
+    gallery.feedback(row_id(crop), row_id(rows.crops[124]), True)
+    gallery.feedback(row_id(rows.crops[1]), row_id(rows.crops[2]), True)
+    gallery.search(rows[:2], 3)  # so that the vectors are in memory
+    traces = [*pieces(vector), vector.tobytes(), crop.path.encode(), b"Zacharias", b"t24"]
+    traces += [row_id(crop).to_bytes(8, order) for order in ("little", "big")]
+    before = everything(tmp_path)
+    assert sum(trace not in before for trace in traces) <= 1  # a piece that a page's end cuts
+    receipt = gallery.erase(Where(people={"Zacharias"}), by="the officer")
+    after = everything(tmp_path)
+    assert [trace for trace in traces if trace in after] == []
+    assert rows.vectors[5].tobytes() in after  # of the cache, somebody else
+    assert sum(piece not in after for piece in pieces(rows.vectors[5])) <= 1
+    blocks = b"".join(block.tobytes() for block in gallery._store._memory.vectors)
+    assert not [piece for piece in pieces(vector) if piece in blocks]
+    assert (receipt.rows, receipt.by) == (10, "the officer")
+    assert "Zacharias" not in str(receipt)
+    assert [e.digest for e in gallery.audit()][receipt.entry - 1] == receipt.digest
+    assert len(gallery.feedbacks()) == 1
+    assert gallery.count() == 290
+    seen.close()
+    gallery.close()
+
+
+@pytest.mark.parametrize("where", [
+    Where(cameras={"2"}), Where(after=100, before=149.5), Where(ids={row_id(Crop("crops/0007.jpg"))}),
+    Where(tracklets={"t3"}), Where(people={"person 2"}, cameras={"1"}),
+])  # fmt: skip
+def test_erasure_by_anything(tmp_path: Path, where: Where) -> None:
+    gallery = made(tmp_path / "g.db", rows := crowd())
+    gone = set(gallery.embeddings(where).crops)
+    assert gallery.erase(where).rows == len(gone) > 0
+    assert set(gallery.embeddings().crops) == set(rows.crops) - gone
+    after = everything(tmp_path)
+    for crop, vector in zip(rows.crops, rows.vectors, strict=True):
+        assert any(piece in after for piece in pieces(vector)) == (crop not in gone)
+        assert (crop.path.encode() in after) == (crop not in gone)
+    gallery.close()
+
+
+def test_a_forgotten_name_is_in_no_file(tmp_path: Path) -> None:
+    gallery = made(tmp_path / "g.db", crowd(20))
+    gallery.rename("person 1", "Zacharias")
+    assert b"Zacharias" in everything(tmp_path)
+    gallery.forget_person("Zacharias")
+    assert b"Zacharias" not in everything(tmp_path)
+    assert gallery.count() == 20
+    gallery.close()
+
+
+def test_the_cache_forgets_what_is_in_a_file_for_all_models(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"picture")
+    import hashlib
+
+    digest = hashlib.blake2b(b"picture", digest_size=16).digest()
+    for model in ("one", "two"):
+        kept = Cache(model)
+        kept.put({digest: np.ones(4, np.float32), b"else": np.zeros(4, np.float32)})
+        kept.close()
+    assert cache.forget("three", np.zeros((0, 4), np.float16), [str(file), "gone.jpg"]) == 2
+    assert set(Cache("one").get([digest, b"else"])) == {b"else"}
+
+
+def test_erased_places_are_used_again(tmp_path: Path) -> None:
+    gallery = made(tmp_path / "g.db", crowd(1000))
+    gallery.erase(Where(ids=frozenset()))  # nothing, which empties the log of changes into the file
+    size = (tmp_path / "g.db").stat().st_size
+    for turn in range(4):
+        gallery.erase(Where(cameras={"0", "1", "2", "3"}))
+        gallery.add(crowd(1000, seed=turn + 1))
+    gallery.erase(Where(ids=frozenset()))
+    assert (tmp_path / "g.db").stat().st_size < 1.5 * size
+    assert gallery.count() == 1000
+    gallery.close()
+
+
+# ── damage ──
+
+
+def flip(path: Path, needle: bytes, at: int = 0) -> None:
+    content = bytearray(path.read_bytes())
+    assert content.count(needle) == 1
+    content[content.index(needle) + at] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def test_a_flipped_bit_of_a_vector_is_seen_and_all_else_is_saved(tmp_path: Path) -> None:
+    rows = crowd()
+    made(tmp_path / "g.db", rows).close()
+    flip(tmp_path / "g.db", rows.vectors[7].astype(np.float16).tobytes(), 5)
+    with Gallery.open(tmp_path / "g.db") as gallery, pytest.raises(DataError, match="reid index salvage"):
+        gallery.search(rows[:1])
+    saved = salvage(tmp_path / "g.db", tmp_path / "saved.db")
+    assert (saved.rows, saved.broken, saved.unread, saved.unread_blocks) == (299, 1, 0, 0)
+    with Gallery.open(tmp_path / "saved.db") as gallery:
+        assert set(gallery.embeddings().crops) == set(rows.crops) - {rows.crops[7]}
+        assert gallery.verify_audit().entries == 1
+        assert gallery.verify_audit().broken is None
+
+
+def test_a_flipped_bit_of_what_is_told_of_a_crop_is_seen(tmp_path: Path) -> None:
+    rows = crowd()
+    made(tmp_path / "g.db", rows, pictures=False).close()
+    flip(tmp_path / "g.db", b"crops/0007.jpg", 8)
+    with Gallery.open(tmp_path / "g.db") as gallery, pytest.raises(DataError, match="is not what was written"):
+        gallery.embeddings()
+    assert salvage(tmp_path / "g.db", None).rows == 299
+
+
+def read_all(path: Path, query: Embeddings) -> None:
+    with Gallery.open(path) as gallery:
+        gallery.search(query)
+        gallery.embeddings()
+        list(gallery.audit())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_torn_page_is_seen_and_the_rest_is_saved(tmp_path: Path, seed: int) -> None:
+    rows = crowd(1500)
+    made(tmp_path / "g.db", rows).close()
+    content = bytearray((tmp_path / "g.db").read_bytes())
+    rng = np.random.default_rng(seed)
+    page = int(rng.integers(1, len(content) // 16384))
+    content[page * 16384 : (page + 1) * 16384] = rng.bytes(16384)
+    (tmp_path / "g.db").write_bytes(bytes(content))
+    with pytest.raises(DataError, match="reid index salvage"):
+        read_all(tmp_path / "g.db", rows[:1])
+    try:
+        saved = salvage(tmp_path / "g.db", tmp_path / "saved.db")
+    except DataError as error:
+        if "restore it from a copy" in str(error):
+            return  # it was the page with the model's name
+        raise
+    with Gallery.open(tmp_path / "saved.db") as gallery:
+        back = gallery.embeddings()
+        assert len(back) == saved.rows
+        row = {crop: i for i, crop in enumerate(rows.crops)}
+        for crop, vector in zip(back.crops, back.vectors, strict=True):
+            assert np.array_equal(vector, rows.vectors[row[crop]])
+
+
+def test_a_file_cut_short_is_seen(tmp_path: Path) -> None:
+    made(tmp_path / "g.db", crowd(1500)).close()
+    content = (tmp_path / "g.db").read_bytes()
+    (tmp_path / "g.db").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="damaged"):
+        Gallery.open(tmp_path / "g.db")
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    import sqlite3
+
+    other = sqlite3.connect(tmp_path / "theirs.db")
+    other.execute("CREATE TABLE t (x)")
+    other.commit()
+    other.close()
+    (tmp_path / "text.db").write_text("some text that is no database, " * 50)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    for name, message in (("theirs.db", "some other program"), ("text.db", "damaged")):
+        with pytest.raises(DataError, match=message):
+            Gallery.open(tmp_path / name, "m", 8)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.name in before} == before
+
+
+def test_a_gallery_without_rights_is_told(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    made(tmp_path / "g.db", crowd(10)).close()
+    (tmp_path / "g.db").chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(DataError, match="rights"):
+            Gallery.open(tmp_path / "g.db")
+    finally:
+        tmp_path.chmod(0o755)
+
+
+# ── the scan ──
+
+
+def test_the_graph_is_a_cast_and_a_product() -> None:
+    rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT16, ["n", "d"])
+    queries = helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["q", "d"])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["q", "n"])
+    nodes = [
+        helper.make_node("Cast", ["rows"], ["singles"], to=TensorProto.FLOAT),
+        helper.make_node("Gemm", ["queries", "singles"], ["scores"], transB=1),
+    ]
+    graph = helper.make_graph(nodes, "scan", [rows, queries], [scores])
+    opset = [helper.make_opsetid("", 18)]
+    assert load(Path(scan.__file__).with_name("scan.onnx")) == helper.make_model(
+        graph, opset_imports=opset, ir_version=9, producer_name="reid"
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_scan_finds_what_a_plain_search_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "GROUP", 500)
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 60, rng.integers(1, 30))
+    vectors = [
+        rng.integers(-4, 5, (n, 6)).astype(np.float16) if seed % 2 else rng.normal(size=(n, 6)).astype(np.float16)
+        for n in sizes
+    ]
+    hidden = [rng.random(n) < 0.2 for n in sizes]
+    parts = [
+        Part(v, np.where(h, np.inf, np.square(v.astype(np.float32)).sum(axis=1)).astype(np.float32))
+        for v, h in zip(vectors, hidden, strict=True)
+    ]
+    queries, k = rng.normal(size=(rng.integers(1, 9), 6)).astype(np.float32), int(rng.integers(1, 50))
+    rows, values = nearest(queries, parts, k)
+    every = np.concatenate(vectors).astype(np.float32)
+    every[np.concatenate(hidden)] = 1e4
+    expected = top_k(queries, every, k)
+    found = np.sqrt(np.maximum(values + np.square(queries).sum(axis=1)[:, None], 0))
+    shown = expected.distances < 1e3
+    np.testing.assert_allclose(found[shown], expected.distances[shown], atol=1e-3)
+    assert np.isinf(found[~shown]).all()
+    assert len(np.unique(rows[0])) == rows.shape[1]
+
+
+def test_memory_is_half(tmp_path: Path) -> None:
+    gallery = made(tmp_path / "g.db", rows := crowd(5000, dim=64), pictures=False)
+    gallery.search(rows[:1])
+    held = sum(block.nbytes for block in gallery._store._memory.vectors)
+    assert held == 5 * memory.BLOCK * 64 * 2
+    gallery.close()
