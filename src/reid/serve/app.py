@@ -70,6 +70,7 @@ def build(service: Service, tokens: Tokens | None = None) -> Guard:
     app.add_exception_handler(ReidError, problems.of_reid)
     app.add_exception_handler(HTTPException, problems.of_http)
     app.add_exception_handler(RequestValidationError, problems.of_validation)
+    app.add_exception_handler(Exception, problems.of_bug)
     _describe_problems(app)
     return Guard(app, service.settings, tokens, service.meters, service.journal)
 

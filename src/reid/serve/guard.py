@@ -24,6 +24,7 @@ from reid.serve.rates import Rates
 from reid.serve.settings import Settings, is_address
 from reid.serve.tokens import EVERYBODY, Caller, Tokens
 
+HEAD_BYTES = 16 << 10  # of a request's head
 PUBLIC = frozenset({*FILES, "/health", "/openapi.json"})
 """Addresses that hold nothing of anybody, and take no token."""
 
@@ -89,18 +90,16 @@ class Guard:
         except Refused as refused:
             if not status:
                 await refused.answer()(scope, receive, dressed)
-        except Exception as error:
+        except Exception as error:  # the application has answered
             self._journal.bug(error, id=number)
-            if not status:
-                await Refused(500, "something went wrong here that should not; the log has more").answer()(
-                    scope, receive, dressed
-                )
         finally:
             self._under_way -= 1
             self._tell(scope, number, status, time.perf_counter() - started)
 
     def _admit(self, scope: Scope) -> Headers:
         """The headers of a request that may go on, whose caller has been noted; else raises Refused."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) + len(scope["query_string"]) > HEAD_BYTES:
+            raise Refused(431, f"the head of the request is larger than {HEAD_BYTES:,} bytes; send less in it")
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         self._check_host(host)

@@ -12,12 +12,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from reid.errors import DataError
 from reid.serve.app import build
+from reid.serve.guard import HEAD_BYTES
 from reid.serve.logs import Relay
 from reid.serve.service import Service
 from reid.serve.settings import is_loopback
 from reid.serve.tokens import Tokens
-
-HEAD_BYTES = 16 << 10  # of a request's head
 
 
 def check_reach(host: str, tokens: Tokens | None) -> None:
