@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -17,6 +20,23 @@ from reid.serve.logs import Relay
 from reid.serve.service import Service
 from reid.serve.settings import is_loopback
 from reid.serve.tokens import Tokens
+
+
+class _Server(uvicorn.Server):
+    """Stops for a signal and goes on from there, instead of being ended by the signal once it has stopped."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """See `uvicorn.Server`."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def check_reach(host: str, tokens: Tokens | None) -> None:
@@ -133,4 +153,4 @@ def server(
         ssl_certfile=certificate and certificate[0],
         ssl_keyfile=certificate and certificate[1],
     )
-    return uvicorn.Server(config)
+    return _Server(config)
