@@ -47,7 +47,7 @@ function card(match, marks, mark) {
   const state = () => {
     const said = marks.get(crop.id);
     item.className = said === undefined ? "" : said ? "right" : "wrong";
-    for (const button of item.querySelectorAll(".say")) button.setAttribute("aria-pressed", said !== undefined && button.classList.contains("say-right") === said);
+    for (const button of item.querySelectorAll("button.say")) button.setAttribute("aria-pressed", said !== undefined && button.classList.contains("say-right") === said);
   };
   const say = (right) => async (event) => {
     event.currentTarget.disabled = true;
