@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from PIL import Image
@@ -78,8 +79,8 @@ def described(url: str, count: int, number: int, statuses: Statuses) -> None:
             def one(case: schemathesis.Case) -> None:
                 try:
                     statuses[case.call(timeout=60).status_code] += 1
-                except (UnicodeError, ValueError):  # a header or address that the client itself cannot send
-                    statuses[0] += 1
+                except (UnicodeError, ValueError, requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+                    statuses[0] += 1  # what the client itself cannot send; or too long, and cut off while it was sent
 
             one()
 
