@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +75,35 @@ def test_two_writers_and_ten_readers_meet_no_lock() -> None:
     assert "no error" in faults("crowd", "--minutes", 0.03)
 
 
+def test_many_may_make_it_at_once(tmp_path: Path) -> None:
+    for turn in range(5):
+        path = tmp_path / f"{turn}.db"
+        with ThreadPoolExecutor(8) as pool:
+            opened = list(pool.map(lambda _, path=path: Gallery.open(path, "m", 4), range(8)))
+        assert {gallery.count() for gallery in opened} == {0}
+        for gallery in opened:
+            gallery.close()
+
+
+def test_threads_share_a_gallery(tmp_path: Path) -> None:
+    rows = crowd(2000)
+    gallery = made(tmp_path / "g.db", rows[:1000])
+
+    def work(turn: int) -> int:
+        if turn % 3 == 0:
+            gallery.add(rows[1000 + 50 * turn : 1050 + 50 * turn])
+        elif turn % 3 == 1:
+            gallery.feedback(row_id(rows.crops[turn]), row_id(rows.crops[turn + 1]), True)
+        return sum(len(found) for found in gallery.search(rows[turn : turn + 4], 10))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(work, range(20))) == [40] * 20
+    assert gallery.count() == 1000 + 7 * 50
+    checked = gallery.verify_audit()
+    assert (checked.entries, checked.broken) == (1 + 7 + 7 + 20, None)
+    gallery.close()
+
+
 # ── erasure ──
 
 
@@ -98,7 +128,7 @@ def test_what_is_erased_is_in_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [trace for trace in traces if trace in after] == []
     assert rows.vectors[5].tobytes() in after  # of the cache, somebody else
     assert sum(piece not in after for piece in pieces(rows.vectors[5])) <= 1
-    blocks = b"".join(block.tobytes() for block in gallery._store._memory.vectors)
+    blocks = b"".join(block.tobytes() for block in gallery.store._memory.vectors)
     assert not [piece for piece in pieces(vector) if piece in blocks]
     assert (receipt.rows, receipt.by) == (10, "the officer")
     assert "Zacharias" not in str(receipt)
@@ -310,6 +340,6 @@ def test_the_scan_finds_what_a_plain_search_finds(seed: int, monkeypatch: pytest
 def test_memory_is_half(tmp_path: Path) -> None:
     gallery = made(tmp_path / "g.db", rows := crowd(5000, dim=64), pictures=False)
     gallery.search(rows[:1])
-    held = sum(block.nbytes for block in gallery._store._memory.vectors)
+    held = sum(block.nbytes for block in gallery.store._memory.vectors)
     assert held == 5 * memory.BLOCK * 64 * 2
     gallery.close()

@@ -20,6 +20,7 @@ from reid.cli import (
     evaluate,
     export,
     identify,
+    index,
     plot,
     prior,
     search,
@@ -33,6 +34,7 @@ from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 VERBS = {
     "show": show,
     "embed": embed,
+    "index": index,
     "search": search,
     "verify": verify,
     "identify": identify,

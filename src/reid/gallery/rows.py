@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -118,6 +119,11 @@ class Where:
                 raise DataError(f"{name} is {value!r}; give a set, such as {{{value!r}}}")
             if value is not None and not isinstance(value, frozenset):
                 object.__setattr__(self, name, frozenset(value))
+
+        for name in ("after", "before", "added_before"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise DataError(f"{name} is {value}; it must be a finite number of seconds")
 
     @property
     def everything(self) -> bool:
