@@ -149,7 +149,7 @@ class Embedder:
         step, threads = self._split(len(checked))
 
         def work(start: int) -> Vectors:
-            return self._embed([self.preprocess.look(p) for p in checked[start : start + step]], threads)
+            return self.views([self.preprocess.look(p) for p in checked[start : start + step]], threads)
 
         if step == len(checked):
             return work(0)
@@ -248,7 +248,7 @@ class Embedder:
             except ImageError as error:
                 skipped.append(Skipped(crop, str(error)))
         decoded = time.perf_counter()
-        for (i, _, _), vector in zip(fresh, self._embed([looks for _, _, looks in fresh], threads), strict=True):
+        for (i, _, _), vector in zip(fresh, self.views([looks for _, _, looks in fresh], threads), strict=True):
             good[i] = (good[i][0], vector)
         if self.cache and fresh:
             self.cache.put({digest: good[i][1] for i, digest, _ in fresh})
@@ -256,8 +256,9 @@ class Embedder:
         batch = Batch(tuple(crop for crop, _ in good), stacked, tuple(skipped))
         return batch, decoded - started, time.perf_counter() - decoded
 
-    def _embed(self, looks: list[list[RGB]], threads: int) -> Vectors:
-        """One vector per image from its views: their mean, at unit length where the model's vectors have that."""
+    def views(self, looks: Sequence[Sequence[RGB]], threads: int | None = None) -> Vectors:
+        """(N, D) of N pictures from what `preprocess.look` made of each: the mean over its views, at unit length where
+        the model's vectors have that."""
         if not looks:
             return np.empty((0, self.dim), np.float32)
         views = np.stack([view for each in looks for view in each])
