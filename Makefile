@@ -8,7 +8,7 @@ BIN := .venv/bin
 demo: .venv/.core
 	$(BIN)/reid demo -o demo
 
-test: .venv/.dev
+test: .venv/.dev .venv-milvus/bin/milvus
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
 
 .venv/.core: pyproject.toml constraints.txt
@@ -20,5 +20,9 @@ test: .venv/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+.venv-milvus/bin/milvus: scripts/milvus | .venv/.core
+	$(BIN)/python scripts/milvus
+	touch $@
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-milvus demo
