@@ -16,7 +16,7 @@ from reid import cache
 from reid.errors import DataError, ModelError, ShapeError
 from reid.gallery import STORES, exports
 from reid.gallery.address import Address
-from reid.gallery.answers import Per, by_camera, nearest
+from reid.gallery.answers import Per, by_camera, crops_of, nearest
 from reid.gallery.ledger import Checked, Entry, Feedback, Ledger
 from reid.gallery.records import Receipt, Summary, seconds, summaries, user, words
 from reid.gallery.rows import Ids, Rows, Where, completed, half, placed, row_ids
@@ -152,7 +152,7 @@ class Gallery:
             query: embedded by the gallery's model.
             k: answers per query, at most.
             where: which rows may be answers.
-            other_cameras: leave out the camera that saw the query.
+            other_cameras: leave out the camera that saw the query; of a query that is in the gallery it is known.
             per: "crop"; or "person", then the nearest crop of each person, and of each tracklet that is nobody's. An
                 answer's row is `row_id(match.crop)`.
 
@@ -167,8 +167,11 @@ class Gallery:
         vectors = half(query.vectors).astype(np.float32)
         crops = [placed(crop) for crop in query.crops]
         own = row_ids(crops)
+        if other_cameras:
+            known = crops_of(self.store, frozenset(own))
+            crops = [completed(crop, known.get(row, crop)) for row, crop in zip(own, crops, strict=True)]
         answers: list[tuple[Match, ...]] = [()] * len(query)
-        for rows, only in by_camera(query.crops, where, other_cameras).items():
+        for rows, only in by_camera(crops, where, other_cameras).items():
             found = nearest(self.store, vectors[list(rows)], [own[i] for i in rows], k, only, per)
             for i, matches in zip(rows, found, strict=True):
                 answers[i] = matches

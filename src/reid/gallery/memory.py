@@ -81,8 +81,8 @@ class Memory:
         """A block's vectors, written over those that were there."""
         if not len(self.vectors[number]):
             first = number - number % SLAB
-            slab = np.empty((SLAB, BLOCK, self.dim), np.float16)  # no memory yet where nothing is written
-            self.slabs[first] = self.slabs.get(first, slab)
+            if first not in self.slabs:
+                self.slabs[first] = np.empty((SLAB, BLOCK, self.dim), np.float16)  # takes no memory until written to
             self.vectors[number] = self.slabs[first][number - first]
         self.vectors[number][:] = np.frombuffer(data, np.float16).reshape(BLOCK, self.dim)
 
