@@ -19,7 +19,7 @@ from reid.gallery.address import Address
 from reid.gallery.answers import Per, by_camera, crops_of, nearest
 from reid.gallery.ledger import Checked, Entry, Feedback, Ledger
 from reid.gallery.records import Receipt, Summary, seconds, summaries, user, words
-from reid.gallery.rows import Ids, Rows, Where, completed, half, placed, row_ids
+from reid.gallery.rows import Ids, Rows, Where, completed, half, new_rows, placed, row_ids, with_known
 from reid.gallery.store import MOST, Store
 from reid.types import Embeddings, Match
 
@@ -119,20 +119,10 @@ class Gallery:
         self.check(made.model)
         if pictures is not None and len(pictures) != len(made):
             raise ShapeError(f"crops: {len(made)}, pictures: {len(pictures)}; give one, or None, for each crop")
-        crops = tuple(placed(crop) for crop in made.crops)
-        ids = np.array(row_ids(crops), dtype=np.int64)
-        last = {row: at for at, row in enumerate(ids.tolist())}  # a path that comes twice counts as it comes last
-        at = list(last.values())
-        rows = Rows(
-            ids[at],
-            half(made.vectors[at]),
-            tuple(crops[i] for i in at),
-            (frozenset(tags),) * len(at),
-            tuple(pictures[i] for i in at) if pictures is not None else (None,) * len(at),
-            np.full(len(at), self._clock()),
-        )
+        rows, ids = new_rows(made, tags, pictures, self._clock())
         with self.ledger.alone():
-            rows = self._with_what_was_known(rows)
+            known = self.store.fetch(Where(ids=frozenset(rows.ids.tolist())), vectors=False)
+            rows = with_known(rows, Rows.join(list(known)))
             self.store.upsert(rows)
             self.record("add", by, rows=len(rows))
         return ids
@@ -419,17 +409,3 @@ class Gallery:
     def record(self, what: str, by: str | None = None, **detail: object) -> Entry:
         """Append to the log what was done by other ways than these methods."""
         return self.ledger.record(self._clock(), by or user(), what, **detail)
-
-    def _with_what_was_known(self, rows: Rows) -> Rows:
-        """Rows that are there already, completed by what they do not say."""
-        ids = frozenset(rows.ids.tolist())
-        old = Rows.join(list(self.store.fetch(Where(ids=ids), vectors=False)))
-        place = {row: at for at, row in enumerate(rows.ids.tolist())}
-        crops, tags, pictures, added = list(rows.crops), list(rows.tags), list(rows.pictures), rows.added.copy()
-        for i, row in enumerate(old.ids.tolist()):
-            at = place[row]
-            crops[at] = completed(crops[at], old.crops[i])
-            tags[at] |= old.tags[i]
-            pictures[at] = pictures[at] or old.pictures[i]
-            added[at] = old.added[i]
-        return Rows(rows.ids, rows.vectors, tuple(crops), tuple(tags), tuple(pictures), added)
