@@ -107,7 +107,7 @@ class Milvus:
     """A standalone server on loopback."""
 
     def __init__(self, folder: Path):
-        if not (MILVUS / "bin" / "milvus").is_file():
+        if not (MILVUS / "version").is_file():
             raise NoServer("Milvus: run scripts/milvus")
         self.folder = folder.resolve()
         (self.folder / "configs").mkdir(parents=True, exist_ok=True)
