@@ -11,18 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import psycopg
 import pytest
-from pymilvus import MilvusClient
 
 from reid.errors import DataError, MissingExtra
-from reid.gallery import STORES, postgresql
+from reid.gallery import STORES
 from reid.gallery.address import Address
 from reid.gallery.rows import Rows, Where, row_ids
 from reid.gallery.store import Store
 from reid.types import Crop
 from tests import servers
 
+psycopg = pytest.importorskip("psycopg")
+pymilvus = pytest.importorskip("pymilvus")
 DIM = 32
 SERVERS = ("postgresql", "milvus")
 
@@ -207,7 +207,7 @@ def test_nothing_of_erased_rows_is_left_in_the_files_of_milvus() -> None:
     }
     store.upsert(gone)
     store.upsert(kept)
-    client = MilvusClient(f"http://127.0.0.1:{server.port}", timeout=60)
+    client = pymilvus.MilvusClient(f"http://127.0.0.1:{server.port}", timeout=60)
     client.flush(Address.parse(address).text.rpartition("/")[2])
     client.close()
     assert left(server.folder / "store", words) == set(words)
@@ -218,7 +218,7 @@ def test_nothing_of_erased_rows_is_left_in_the_files_of_milvus() -> None:
 
 
 def test_a_session_that_still_sees_erased_rows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "PATIENCE", 0.2)
+    monkeypatch.setattr("reid.gallery.postgresql.PATIENCE", 0.2)
     store, server = opened(servers.fresh("postgresql")), servers.started("postgresql")
     store.upsert(rows(range(3)))
     with psycopg.connect(server.conninfo) as other:
@@ -231,7 +231,7 @@ def test_a_session_that_still_sees_erased_rows_is_told(monkeypatch: pytest.Monke
 
 
 def test_a_session_that_keeps_the_table_locked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "PATIENCE", 0.2)
+    monkeypatch.setattr("reid.gallery.postgresql.PATIENCE", 0.2)
     address = servers.fresh("postgresql")
     store, table = opened(address), Address.parse(address).options["table"]
     store.upsert(rows(range(3)))
