@@ -235,7 +235,7 @@ class MilvusStore:
         except (pymilvus.MilvusException, grpc.RpcError, grpc.FutureTimeoutError) as error:
             said = " ".join(str(getattr(error, "message", error)).split())
             raise DataError(
-                f"{self._shown} cannot be reached or refuses, and the next call tries again: {said}"
+                f"{self._shown} cannot be reached or refuses ({said}); try again when it is there"
             ) from None
 
 

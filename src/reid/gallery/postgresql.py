@@ -54,7 +54,7 @@ class PostgresqlStore:
         try:
             self._conninfo = make_conninfo(address.text, **{"connect_timeout": "10", **options})
         except psycopg.Error as error:
-            raise DataError(f"{self._shown} is no address of PostgreSQL ({' '.join(str(error).split())})") from None
+            raise DataError(f"{self._shown} is no address of PostgreSQL ({_said(error)})") from None
         try:
             with self._connection() as connection:
                 found = self._described(connection)
@@ -236,7 +236,16 @@ class PostgresqlStore:
                     f"{PATIENCE:g} s; end it and run VACUUM FULL {self._name}"
                 )
             time.sleep(0.02)
-        self._run(connection, "VACUUM FULL {table}")
+        try:
+            connection.execute(f"SET lock_timeout = {int(1000 * PATIENCE)}")
+            self._run(connection, "VACUUM FULL {table}")
+            connection.execute("RESET lock_timeout")
+        except psycopg.Error as error:
+            connection.close()
+            raise DataError(
+                f"the rows are deleted, but {self._shown} could not write its files anew ({_said(error)}); run "
+                f"VACUUM FULL {self._name} there"
+            ) from None
         with suppress(psycopg.errors.InsufficientPrivilege):
             connection.execute("SELECT pg_switch_wal()")
             connection.execute("CHECKPOINT")
@@ -277,11 +286,11 @@ class PostgresqlStore:
                 connection.execute("SET synchronous_commit TO on")
             yield connection
         except psycopg.Error as error:
-            said = " ".join(str(error).split())
+            said = _said(error)
             if connection is not None and not connection.closed:
-                raise DataError(f"{self._shown} does not do that: {said}") from None
+                raise DataError(f"{self._shown} refuses ({said}); mend that and try again") from None
             self.close()
-            raise DataError(f"{self._shown} cannot be reached, and the next call tries again: {said}") from None
+            raise DataError(f"{self._shown} cannot be reached ({said}); try again when it is there") from None
         finally:
             if connection is not None:
                 self._keep(connection)
@@ -309,6 +318,11 @@ def _condition(where: Where) -> tuple[LiteralString, list[Any]]:
     ]
     asked = [(text, value) for text, value in given if value is not None]
     return " AND ".join(text for text, _ in asked) or "true", [value for _, value in asked]
+
+
+def _said(error: psycopg.Error) -> str:
+    """An error in one line."""
+    return " ".join(str(error).split())
 
 
 def _texts(names: frozenset[str] | None) -> list[str] | None:
