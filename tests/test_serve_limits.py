@@ -229,6 +229,7 @@ BAD = [
     ("POST", "/v1/erase", {"content": b'{"after": NaN}', "headers": {"Content-Type": "application/json"}}),
     ("POST", "/v1/erase", {"content": b'{"after": 1e999}', "headers": {"Content-Type": "application/json"}}),
     ("POST", "/v1/erase", {"content": b"\xff\xfe", "headers": {"Content-Type": "application/json"}}),
+    ("POST", "/v1/erase", {"json": {"added_before": 1e14}}),
     ("POST", "/v1/erase", {"json": {"rows": [1.5]}}),
     ("POST", "/v1/erase", {"json": {"rows": [True]}}),
     ("POST", "/v1/erase", {"json": {"rows": "17"}}),
@@ -304,6 +305,15 @@ def test_what_is_no_http_is_refused(served: Served, data: bytes) -> None:
     answer = raw(served, data)
     assert b" 4" in answer.split(b"\r\n")[0][:16]
     assert served.get("/health").status_code == 200
+
+
+def test_a_body_that_is_no_http_is_no_bug(served: Served) -> None:
+    head = b"POST /v1/count HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(5):
+        assert raw(served, head, b"2\r\n{}\r\n", b"zz\r\n").count(b"HTTP/1.1 400") == 1
+    whole = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert raw(served, whole, b"\0\r\n\r\n").count(b"HTTP/1.1") == 2
+    assert '"bug"' not in served.log.getvalue()
 
 
 def test_one_caller_may_ask_so_often(tmp_path: Path, embedder: Embedder) -> None:

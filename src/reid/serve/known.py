@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from reid.errors import DataError
 from reid.gallery.gallery import Gallery
-from reid.gallery.records import Summary
-from reid.gallery.rows import Where
+from reid.gallery.records import Summary, summaries
+from reid.gallery.rows import Rows, Where
 from reid.identify import Identifier
 
-FRESH = 5.0  # seconds after which another process may have changed something
+FRESH, SHARE = 5.0, 0.05  # seconds for which a walk counts, and the share of the time that walking may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,14 @@ class Extent:
 
 
 class Known:
-    """Extent and identifier of a gallery. What this process changes is seen at once, others' changes within seconds."""
+    """Extent and identifier of a gallery.
+
+    What this process changes is seen at once, others' changes within seconds, or longer where a walk takes longer.
+    """
 
     def __init__(self, gallery: Gallery, clock: Callable[[], float] = time.monotonic):
         self._gallery, self._clock = gallery, clock
-        self._lock = threading.Lock()
+        self._walking, self._fitting = threading.Lock(), threading.Lock()
         self._changes = 0
         self._extent: tuple[int, float, Extent] | None = None
         self._identifier: tuple[tuple[Summary, ...], Identifier] | None = None
@@ -51,12 +54,13 @@ class Known:
 
     def extent(self) -> Extent:
         """What the gallery spans."""
-        with self._lock:
-            if self._extent and self._extent[0] == self._changes and self._clock() < self._extent[1] + FRESH:
+        with self._walking:
+            if self._extent and self._extent[0] == self._changes and self._clock() < self._extent[1]:
                 return self._extent[2]
             changes, began = self._changes, self._clock()
             found = self._walk()
-            self._extent = (changes, began, found)
+            took = self._clock() - began
+            self._extent = (changes, began + max(FRESH, took / SHARE), found)
             return found
 
     def identifier(self) -> Identifier:
@@ -68,7 +72,7 @@ class Known:
         people = self.extent().people
         if not people:
             raise DataError("nobody is enrolled in this gallery yet; enrol people first")
-        with self._lock:
+        with self._fitting:
             if self._identifier is None or self._identifier[0] != people:
                 names = frozenset(person.name for person in people)
                 self._identifier = (people, Identifier().fit(self._gallery.embeddings(Where(people=names))))
@@ -77,13 +81,16 @@ class Known:
     def _walk(self) -> Extent:
         cameras: Counter[str] = Counter()
         rows, first, last = 0, float("inf"), float("-inf")
-        for part in self._gallery.rows(vectors=False, pictures=False):
-            rows += len(part)
-            for crop in part.crops:
-                if crop.camera is not None:
-                    cameras[crop.camera] += 1
-                if crop.time is not None:
-                    first, last = min(first, crop.time), max(last, crop.time)
+
+        def passing() -> Iterator[Rows]:
+            nonlocal rows, first, last
+            for part in self._gallery.rows(vectors=False, pictures=False):
+                rows += len(part)
+                cameras.update(crop.camera for crop in part.crops if crop.camera is not None)
+                times = [crop.time for crop in part.crops if crop.time is not None]
+                first, last = min([first, *times]), max([last, *times])
+                yield part
+
+        people = tuple(summaries(passing(), "pid"))
         timed = first <= last
-        people = tuple(self._gallery.people())
         return Extent(rows, dict(sorted(cameras.items())), first if timed else None, last if timed else None, people)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import simplejpeg
-
 from reid import images, quality
 from reid.errors import ImageError
 from reid.gallery.rows import upload_path
 from reid.images import RGB, Preprocess
+from reid.indexing import small_jpeg
 from reid.quality import Floats
-
-HEIGHT, WIDTH, QUALITY = 256, 512, 85  # of pictures that are kept and shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +36,7 @@ def look(data: bytes, name: str, preprocess: Preprocess, max_pixels: int, keep: 
         ImageError: it cannot be read, or has more pixels than are allowed.
     """
     rgb = images.decode(data, name, max_pixels)
-    return Looked(preprocess.look(rgb), quality.measure(rgb), small(rgb) if keep else None, upload_path(data))
-
-
-def small(rgb: RGB) -> bytes:
-    """A picture as a small JPEG file without metadata."""
-    height, width = rgb.shape[:2]
-    scale = min(1.0, HEIGHT / height, WIDTH / width)
-    shrunk = images.resize(rgb, max(1, round(height * scale)), max(1, round(width * scale)))
-    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(shrunk), QUALITY, "RGB", "420"))
+    return Looked(preprocess.look(rgb), quality.measure(rgb), small_jpeg(rgb) if keep else None, upload_path(data))
 
 
 def shown(path: str, kept: bytes | None, max_pixels: int) -> bytes | None:
@@ -61,6 +49,6 @@ def shown(path: str, kept: bytes | None, max_pixels: int) -> bytes | None:
     if path.startswith("upload:"):
         return None
     try:
-        return small(images.decode(images.read_bytes(path), "the picture", max_pixels))
+        return small_jpeg(images.decode(images.read_bytes(path), "the picture", max_pixels))
     except ImageError:
         return None

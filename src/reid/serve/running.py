@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -123,6 +124,15 @@ def server(
         def connection_lost(self, exc: Exception | None) -> None:
             self._calm()
             super().connection_lost(exc)
+
+        def send_400_response(self, msg: str) -> None:
+            """For what is no HTTP. A request whose body turns out to be none is still being answered: not to this."""
+            if self.cycle is not None:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                super().send_400_response(msg)
+            self.transport.close()
 
         def _watch(self) -> None:
             if self.cycle is not None and not self.cycle.response_complete:

@@ -47,6 +47,7 @@ RowId = Annotated[
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Names = Annotated[list[Name], Field(max_length=MANY)]
 Seconds = Annotated[FiniteFloat, Field(ge=-1e15, le=1e15)]
+Moment = Annotated[FiniteFloat, Field(ge=0, le=253402300799)]  # to the end of the year 9999
 Chance = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Per = Literal["crop", "person"]
@@ -78,7 +79,7 @@ class Filter(_In):
     tags: Names = Field([], description="Only rows that carry all of these.")
     after: Seconds | None = Field(None, description="Only from this time on, in seconds on the cameras' clock.")
     before: Seconds | None = Field(None, description="Only up to this time.")
-    added_before: Seconds | None = Field(
+    added_before: Moment | None = Field(
         None, description="Only what came in before this moment, in seconds since 1970."
     )
 

@@ -3,7 +3,7 @@
 import { cropPicture, image } from "./api.js";
 import { clock, h, icon, percent, spoken } from "./dom.js";
 
-const DOUBTS = { size: "small", blur: "blurred", cut: "cut off", dark: "dark", bright: "overexposed" };
+const DOUBTS = { size: "small", blur: "blurred", cut: "cut off or too wide", dark: "dark", bright: "overexposed" };
 
 export function doubtNote(doubt, evidence) {
   if (!doubt.length) return null;
