@@ -1,6 +1,6 @@
 """The swimmers study, end to end: eight swimmers seen from above in one video, recognised from a crop.
 
-    python examples/swimmers.py SWIMMERS -o out/ [--epochs 30] [--seeds 0 1 2] [--splits time random] [--beside MODEL …]
+    python examples/swimmers.py SWIMMERS -o out/ [--epochs 15] [--seeds 0 1 2] [--splits time random] [--beside MODEL …]
 
 SWIMMERS holds one folder a swimmer with frames `frame_101.jpg`. The compact CNN is trained twice, from scratch, by the
 recipe `swimmers`: with cross-entropy, to answer by its classifier; and with the semi-hard triplet loss, to answer by a

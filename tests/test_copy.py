@@ -49,7 +49,7 @@ def test_there_and_back_nothing_is_lost(scheme: str, tmp_path: Path, people: Emb
         assert (new.model, new.dim, new.keep) == (old.model, old.dim, "30d")
         assert new.feedbacks() == old.feedbacks()
         assert new.pseudonym("3") == old.pseudonym("3")
-        assert [e.what for e in new.audit()] == ["add", "feedback", "feedback", "copy", "copy"]
+        assert [e.what for e in new.audit()] == ["add", "feedback", "feedback", "keep", "copy", "copy"]
         assert next(new.audit()) == next(old.audit())
         assert new.verify_audit().broken is None
 
@@ -82,7 +82,7 @@ def test_a_copy_that_was_cut_off_goes_on(tmp_path: Path, people: Embeddings, mon
     with pytest.raises(Cut):
         copy(first, second, stop)
     done = copy(first, second)
-    assert (done.rows, done.written, done.feedback, done.log) == (len(people), len(people) - 60, 2, 3)
+    assert (done.rows, done.written, done.feedback, done.log) == (len(people), len(people) - 60, 2, 4)
 
 
 def test_what_changes_meanwhile_is_noticed(tmp_path: Path, people: Embeddings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_the_command_says_what_it_did(tmp_path: Path, people: Embeddings, run: R
     code, out, _ = run("index", "copy", first, second)
     assert code == 0
     assert "108 crops" in out
-    assert "Feedback that came along: 2. Entries of the log: 3." in out
+    assert "Feedback that came along: 2. Entries of the log: 4." in out
     with Gallery.open(second) as gallery:
         gallery.erase(Where(people={"3"}))
     told = json.loads(run("index", "copy", first, second, "--json")[1])

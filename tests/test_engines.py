@@ -106,6 +106,16 @@ def test_weights_of_another_model_beside_a_file_are_not_taken_for_its_own(pair: 
         Embedder(tmp_path / "a.onnx", engine="torch")
 
 
+def test_names_that_are_no_text(model: Path, tmp_path: Path) -> None:
+    """Found by scripts/fuzz: ONNX Runtime hands over the name of a dimension undecoded."""
+    for name in (b"batch", b"images", b"reid"):
+        (tmp_path / "a.onnx").write_bytes(model.read_bytes().replace(name, b"\xc5" + name[1:]))
+        try:
+            Embedder(tmp_path / "a.onnx")
+        except ModelError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+
+
 # The choice
 
 

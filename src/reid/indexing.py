@@ -61,10 +61,16 @@ def index(
     source, words, count = iter(crops), tuple(tags), 0
     while chunk := list(islice(source, CHUNK)):
         made = embedder(chunk, progress, on_skip)
-        kept = [small_jpeg(images.read(crop.path)) for crop in made.crops] if pictures else None
+        kept = [_kept(crop) for crop in made.crops] if pictures else None
         gallery.add(made, words, kept)
         count += len(made)
     return count
+
+
+def _kept(crop: Crop) -> bytes | None:
+    """The small picture, unless the file is gone by now."""
+    rgb = _picture(crop, None)
+    return None if rgb is None else small_jpeg(rgb)
 
 
 def add(gallery: Gallery, made: Embeddings, tags: Iterable[str] = ()) -> None:

@@ -24,6 +24,7 @@ from reid.cli import (
     plot,
     prior,
     search,
+    serve,
     show,
     train,
     verify,
@@ -44,6 +45,7 @@ VERBS = {
     "train": train,
     "convert": convert,
     "export": export,
+    "serve": serve,
     "bench": bench,
     "demo": demo,
 }

@@ -57,6 +57,8 @@ def audit_options(kind: argparse.ArgumentParser) -> None:
 
 def audit(args: argparse.Namespace) -> Told:
     from reid.gallery.records import moment
+    from reid.gallery.rows import placed
+    from reid.types import Crop
 
     with opened_gallery(args) as gallery:
         if args.verify is not None:
@@ -68,8 +70,10 @@ def audit(args: argparse.Namespace) -> Told:
                 )
             said = f"{checked.entries:,} entries, unbroken. Note the digest of the last elsewhere: {checked.head}"
             return [said], asdict(checked)
-        about = gallery.pseudonym(args.about) if args.about else ""
-        entries = [e for e in gallery.audit() if about in json.dumps(dict(e.detail))]
+        names = {args.about, placed(Crop(args.about)).path} if args.about else {}
+        hidden = [gallery.pseudonym(name) for name in names]
+        every = ((e, json.dumps(dict(e.detail))) for e in gallery.audit())
+        entries = [e for e, detail in every if not hidden or any(name in detail for name in hidden)]
     lines = [f"{e.number:>6}  {moment(e.at)}  {e.by}  {e.what}  {json.dumps(dict(e.detail))}" for e in entries]
     return lines or ["No entries."], {"entries": [asdict(e) for e in entries]}
 

@@ -28,7 +28,7 @@ METHODS: dict[Method, float] = {"linkage": 0.65, "dbscan": 0.45}
 CannotLink = Literal["unless-alike", "strict", "off"]
 CANNOT_LINK: tuple[CannotLink, ...] = ("unless-alike", "strict", "off")
 NEIGHBOURHOODS, OF_TRACKLETS = (5, 7, 10, 14, 20), (2, 3)  # that are tried; the latter where points are tracklets too
-SLACK = 0.01  # silhouettes this close are equal, and the narrowest neighbourhood is taken
+SLACK = 0.015  # of tracklets, silhouettes this close are equal, and the narrowest neighbourhood is taken
 K2 = 0.3  # of k1, as in the paper
 
 
@@ -78,8 +78,8 @@ def cluster(
         method: "linkage", average linkage, or "dbscan"; both keep apart what cannot be one person.
         within: the largest Jaccard distance, in [0, 1), of one person's crops; the method's own by default.
         k1: size of the neighbourhoods that are compared: about as many points as a person has. By default that of
-            NEIGHBOURHOODS, and of OF_TRACKLETS where crops come in tracklets, whose clusters stand apart best, by
-            `silhouette` within and across cameras, and of nearly equal ones the smallest.
+            NEIGHBOURHOODS whose clusters stand apart best, by `silhouette` within and across cameras. Where crops come
+            in tracklets OF_TRACKLETS are tried too, and of nearly equal ones the smallest is taken.
         cannot_link: "strict", two crops of one camera at one moment are two people; "unless-alike", they are unless
             they are within the limit, since detectors find some people twice; "off", nothing follows from it.
         prior: also go by when and where; its weight must be for squared distances.
@@ -96,8 +96,8 @@ def cluster(
     if prior is not None:
         made = Embeddings(points.vectors, points.crops, points.model)
         extra = prior.in_graph(made, made[:0])
-    usual = OF_TRACKLETS + NEIGHBOURHOODS if len(points.crops) < len(embeddings) else NEIGHBOURHOODS
-    sizes = usual if k1 is None else (k1,)
+    tracked = len(points.crops) < len(embeddings)
+    sizes = (k1,) if k1 is not None else OF_TRACKLETS + NEIGHBOURHOODS if tracked else NEIGHBOURHOODS
     near = neighbours(points.vectors, max(sizes) + 1, extra)
     cameras = codes([crop.camera for crop in points.crops])
 
@@ -110,7 +110,7 @@ def cluster(
 
     found = [with_neighbours(size) for size in sizes]
     best = max(each.silhouette for each in found)
-    return next(each for each in found if each.silhouette >= best - SLACK)
+    return next(each for each in found if each.silhouette >= best - SLACK * tracked)
 
 
 def _limit(method: Method, within: float | None, k1: int | None, cannot_link: CannotLink) -> float:

@@ -35,8 +35,8 @@ class Entry:
         number: from 1, without gaps.
         at: seconds since 1970 (UTC).
         by: who.
-        what: "add", "search", "enrol", "rename", "merge", "split", "forget", "feedback", "erase", "expire", "keep" or
-            "rebuild".
+        what: "add", "search", "enrol", "rename", "merge", "split", "forget", "feedback", "erase", "expire", "keep",
+            "export" or "rebuild".
         detail: how many and the like; people as `Ledger.pseudonym` has them.
         digest: SHA-256 in hexadecimal of the digest before it and of everything above.
     """

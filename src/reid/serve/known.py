@@ -1,0 +1,89 @@
+"""What is asked of a gallery often and costs a walk through it, kept for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reid.errors import DataError
+from reid.gallery.gallery import Gallery
+from reid.gallery.records import Summary
+from reid.gallery.rows import Where
+from reid.identify import Identifier
+
+FRESH = 5.0  # seconds after which another process may have changed something
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a gallery spans.
+
+    Attributes:
+        rows: crops.
+        cameras: how many of them each camera took, by name; without those of no known camera.
+        first, last: their earliest and latest time in seconds; None where none has one.
+        people: everybody who is enrolled, by name.
+    """
+
+    rows: int
+    cameras: dict[str, int]
+    first: float | None
+    last: float | None
+    people: tuple[Summary, ...]
+
+
+class Known:
+    """Extent and identifier of a gallery. What this process changes is seen at once, others' changes within seconds."""
+
+    def __init__(self, gallery: Gallery, clock: Callable[[], float] = time.monotonic):
+        self._gallery, self._clock = gallery, clock
+        self._lock = threading.Lock()
+        self._changes = 0
+        self._extent: tuple[int, float, Extent] | None = None
+        self._identifier: tuple[tuple[Summary, ...], Identifier] | None = None
+
+    def forget(self) -> None:
+        """Something has changed."""
+        self._changes += 1
+
+    def extent(self) -> Extent:
+        """What the gallery spans."""
+        with self._lock:
+            if self._extent and self._extent[0] == self._changes and self._clock() < self._extent[1] + FRESH:
+                return self._extent[2]
+            changes, began = self._changes, self._clock()
+            found = self._walk()
+            self._extent = (changes, began, found)
+            return found
+
+    def identifier(self) -> Identifier:
+        """Fitted on everybody who is enrolled.
+
+        Raises:
+            DataError: nobody is.
+        """
+        people = self.extent().people
+        if not people:
+            raise DataError("nobody is enrolled in this gallery yet; enrol people first")
+        with self._lock:
+            if self._identifier is None or self._identifier[0] != people:
+                names = frozenset(person.name for person in people)
+                self._identifier = (people, Identifier().fit(self._gallery.embeddings(Where(people=names))))
+            return self._identifier[1]
+
+    def _walk(self) -> Extent:
+        cameras: Counter[str] = Counter()
+        rows, first, last = 0, float("inf"), float("-inf")
+        for part in self._gallery.rows(vectors=False, pictures=False):
+            rows += len(part)
+            for crop in part.crops:
+                if crop.camera is not None:
+                    cameras[crop.camera] += 1
+                if crop.time is not None:
+                    first, last = min(first, crop.time), max(last, crop.time)
+        timed = first <= last
+        people = tuple(self._gallery.people())
+        return Extent(rows, dict(sorted(cameras.items())), first if timed else None, last if timed else None, people)
