@@ -27,7 +27,7 @@ CHROMIUM = os.environ.get("REID_CHROMIUM") or shutil.which("chromium") or shutil
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
 WIDTHS = {390: 844, 820: 1180, 1440: 900}
-PATIENCE = 20_000  # milliseconds
+PATIENCE = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
@@ -296,8 +296,7 @@ def test_mistakes_are_told(tab: Tab, tmp_path: Path) -> None:
     assert "no picture that the browser can show" in page.inner_text("#toast")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 390), ("light", 820)])
 def test_labels_contrast_and_size(browser: Browser, served: Served, photo: Path, theme: str, width: int) -> None:
     axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     tab = Tab(browser, served, theme, width)
