@@ -1,6 +1,7 @@
 """Identities without labels: how well they agree with people, and what 100,000 embeddings cost.
 
     python benchmarks/cluster.py DATA … [--people 100] [--before 0] [--model NAME] [--prior FILE] [--sweep]
+    python benchmarks/cluster.py DATA … --before 100 --choose
     python benchmarks/cluster.py --size 100000
 
 DATA are data sets; the last so many people of each take part, as `reid evaluate --hold-out` has it, or those before the
@@ -8,6 +9,8 @@ last --before of them, with all their crops at once and without names. --embeddi
 one that `reid prior DATA --hold-out 100 -o FILE` learnt from everybody else. "With tracklets" also says which crops are
 of one person in one recording of one camera, as a tracker would, and nothing about boxes of one moment. HDBSCAN
 (Campello et al. 2013) is scikit-learn's, on the same Jaccard distances. --sweep prints pairwise F at other limits.
+--choose takes groups of so many people instead, from before the last --before, and prints the mean pairwise F of the
+neighbourhoods that are chosen beside that of the best ones.
 
 --size clusters synthetic embeddings in a process of its own: people of 20 crops by 10 cameras, 512 values; it prints
 seconds and peak memory.
@@ -30,7 +33,7 @@ import numpy as np
 
 from reid import data, distance, files
 from reid.cluster import METHODS, Clusters, agreement, cluster
-from reid.cluster.identities import K2
+from reid.cluster.identities import K2, NEIGHBOURHOODS, OF_TRACKLETS
 from reid.embed import DEFAULT_MODEL, Embedder
 from reid.evaluation import hold_out
 from reid.metrics import Rows
@@ -108,6 +111,29 @@ def sweep(made: Embeddings) -> None:
         print(f"{method}: " + ", ".join(f"{w:.2f} {100 * f:.1f}" for w, f in zip(limits, scores, strict=True)))
 
 
+def choices(source: str, people: int, before: int, model: str, kept: Path | None) -> None:
+    """Pairwise F with the neighbourhoods that are chosen, with the best ones, and with those for crops of no camera."""
+    everybody = len({c.pid for c in hold_out(data.read(source), before)[0] if c.role == "person"})
+    made = load(source, everybody, before, model, kept)
+    order = np.random.default_rng(3).permutation(sorted({str(c.pid) for c in made.crops}))
+    rows: dict[str, list[tuple[float, ...]]] = {"crops": [], "tracklets": []}
+    for start in range(0, min(len(order) - people + 1, 6 * people), people):
+        group = set(order[start : start + people])
+        crops = made[[i for i, c in enumerate(made.crops) if c.pid in group]]
+        for name, sizes, given in (
+            ("crops", NEIGHBOURHOODS, crops),
+            ("tracklets", OF_TRACKLETS + NEIGHBOURHOODS, with_tracklets(crops)),
+        ):
+            seen = (replace(c, camera=None, tracklet=c.tracklet and f"{c.camera} {c.tracklet}") for c in given.crops)
+            blind = Embeddings(given.vectors, tuple(seen), given.model)
+            found = [cluster(given, cannot_link="off"), cluster(blind, cannot_link="off")]
+            found += [cluster(given, k1=k1, cannot_link="off") for k1 in sizes]
+            scores = [agreement(one.labels, crops.crops).f for one in found]
+            rows[name].append((scores[0], max(scores[2:]), scores[1]))
+    for name, each in rows.items():
+        print(f"| {source} | {name} | {len(each)} | {' | '.join(f'{100 * f:.1f}' for f in np.mean(each, axis=0))} |")
+
+
 def synthetic(size: int) -> Embeddings:
     rng = np.random.default_rng(0)
     who = np.repeat(np.arange(size // CROPS + 1), CROPS)[:size]
@@ -148,6 +174,7 @@ def main() -> None:
     parse.add_argument("--embeddings", type=Path, metavar="FOLDER", help="keep embeddings there")
     parse.add_argument("--prior", metavar="FILE")
     parse.add_argument("--sweep", action="store_true")
+    parse.add_argument("--choose", action="store_true")
     parse.add_argument("--size", type=int)
     parse.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parse.parse_args()
@@ -155,6 +182,11 @@ def main() -> None:
         cost(args.size)
     elif args.size:
         subprocess.run([sys.executable, __file__, "--size", str(args.size), "--here"], check=True)
+    if args.choose:
+        print("| | of | groups | chosen | best | chosen without cameras |\n|---|---|---|---|---|---|")
+        for source in args.data:
+            choices(source, args.people, args.before, args.model, args.embeddings)
+        return
     for source in args.data:
         made = load(source, args.people, args.before, args.model, args.embeddings)
         people = len({c.pid for c in made.crops})

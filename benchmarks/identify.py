@@ -42,13 +42,13 @@ ASKED = (0.01, 0.1)
 Floats = NDArray[np.float64]
 
 
-def load(source: str, people: int, model: str, kept: Path | None) -> Embeddings:
-    """The last so many people, each crop with a tracklet: its person in one recording of one camera."""
-    _, query, gallery = hold_out(data.read(source), people)
+def load(source: str, people: int, before: int, model: str, kept: Path | None) -> Embeddings:
+    """So many people before the last ones, each crop with a tracklet: its person in one recording of one camera."""
+    _, query, gallery = hold_out(hold_out(data.read(source), before)[0], people)
     crops = sorted((*query, *gallery), key=lambda c: c.path)
     embedder = Embedder(model)
     name = re.sub(r"\W+", "-", source).strip("-")
-    path = kept / f"{embedder.fingerprint}-{name}-{people}.npz" if kept else None
+    path = kept / f"{embedder.fingerprint}-{name}-{people}{f'-before-{before}' if before else ''}.npz" if kept else None
     if path and path.exists():
         made = files.load(path)
     else:
@@ -122,12 +122,13 @@ def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("data")
     parse.add_argument("--people", type=int, default=100)
+    parse.add_argument("--before", type=int, default=0, help="the people before the last so many")
     parse.add_argument("--draws", type=int, default=20)
     parse.add_argument("--model", default=DEFAULT_MODEL)
     parse.add_argument("--embeddings", type=Path, metavar="FOLDER", help="keep embeddings there")
     parse.add_argument("--kinds", nargs="+", default=list(identify.KINDS))
     args = parse.parse_args()
-    every = load(args.data, args.people, args.model, args.embeddings)
+    every = load(args.data, args.people, args.before, args.model, args.embeddings)
     rows: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     seconds = defaultdict(float)
     for seed in range(args.draws):

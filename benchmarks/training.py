@@ -27,8 +27,6 @@ transforms that are used, with the operations torchvision has for Pillow's pictu
 from __future__ import annotations
 
 import argparse
-import functools
-import importlib.util
 import itertools
 import json
 import os
@@ -38,16 +36,14 @@ import sys
 import tempfile
 import threading
 import time
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import simplejpeg
 import torch
-from PIL import Image
+from stand_ins import stand_in
 
 from reid import data, images
 from reid.cli.train import named
@@ -106,7 +102,7 @@ def ours(spec: dict[str, Any]) -> dict[str, Any]:
     crops = data.read(spec["crops"])
     config = TrainConfig(
         net_options={"width": spec["width"], "neck": "relu"},
-        losses=(Loss("batch-hard", 1.0, {"margin": 0.3}), Loss("cross-entropy", 1.0, {"smoothing": 0.1})),
+        losses=(Loss("triplet-hard", 1.0, {"margin": 0.3}), Loss("cross-entropy", 1.0, {"smoothing": 0.1})),
         stages=(Stage(2, spec["height"], spec["wide"]),),
         people=PEOPLE,
         crops=CROPS,
@@ -237,51 +233,6 @@ def people(crops: Sequence[Any]) -> int:
 
 
 # ── stand-ins for what torchreid imports ──
-
-Transform = Callable[[Any], Any]
-
-
-def stand_in() -> list[str]:
-    """Put modules in the place of packages that are not installed; the packages' names are returned."""
-    nothing = type("Nothing", (), {})
-    transforms = {"Compose": compose, "Resize": resize, "RandomHorizontalFlip": lambda: flip}
-    transforms |= {"ToTensor": lambda: to_tensor, "Normalize": normalise, "ColorJitter": nothing}
-    modules: dict[str, dict[str, dict[str, Any]]] = {
-        "torchvision": {"torchvision": {}, "torchvision.transforms": transforms},
-        "tensorboard": {"torch.utils.tensorboard": {"SummaryWriter": nothing}},
-        "gdown": {"gdown": {}},
-    }
-    missing = [package for package in modules if importlib.util.find_spec(package) is None]
-    for package in missing:
-        for name, contents in modules[package].items():
-            module = sys.modules[name] = types.ModuleType(name)
-            vars(module).update(contents)
-    return missing
-
-
-def compose(transforms: Sequence[Transform]) -> Transform:
-    return lambda x: functools.reduce(lambda value, transform: transform(value), transforms, x)
-
-
-def resize(size: tuple[int, int]) -> Transform:
-    wanted = size[::-1]
-    return lambda picture: picture if picture.size == wanted else picture.resize(wanted, Image.Resampling.BILINEAR)
-
-
-def flip(picture: Any) -> Any:
-    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if torch.rand(1) < 0.5 else picture
-
-
-def to_tensor(picture: Any) -> torch.Tensor:
-    return torch.from_numpy(np.array(picture, copy=True)).permute(2, 0, 1).contiguous().to(torch.float32).div(255)
-
-
-def normalise(mean: Sequence[float], std: Sequence[float]) -> Transform:
-    def transform(x: torch.Tensor) -> torch.Tensor:
-        shift, scale = (torch.as_tensor(v, dtype=x.dtype).view(-1, 1, 1) for v in (mean, std))
-        return x.clone().sub_(shift).div_(scale)
-
-    return transform
 
 
 # ── all of them in turn ──

@@ -1,6 +1,6 @@
 """The swimmers study, end to end: eight swimmers seen from above in one video, recognised from a crop.
 
-    python examples/swimmers.py SWIMMERS -o out/ [--epochs 30] [--seeds 0 1 2] [--splits time random] [--beside MODEL …]
+    python examples/swimmers.py SWIMMERS -o out/ [--epochs 15] [--seeds 0 1 2] [--splits time random] [--beside MODEL …]
 
 SWIMMERS holds one folder a swimmer with frames `frame_101.jpg`. The compact CNN is trained twice, from scratch, by the
 recipe `swimmers`: with cross-entropy, to answer by its classifier; and with the semi-hard triplet loss, to answer by a
@@ -97,11 +97,12 @@ def by_embedding(model: Embedder, known: Sequence[Crop], asked: Sequence[Crop], 
 def learn(known: list[Crop], asked: list[Crop], epochs: int, seed: int, folder: Path) -> Said:
     """Train both networks; who each way of answering says the test crops show."""
     found: Said = {}
+    people = sorted({str(c.pid) for c in known})
     for name, config in METHODS.items():
-        config = replace(suited(config.lasting(epochs)), seed=seed, validate_every=epochs)
+        config = suited(config.lasting(epochs))
+        config = replace(config, seed=seed, validate_every=epochs, people=min(config.people, len(people)))
         weights = train(known, config, folder / name, resume=True).weights
         if name == "cross-entropy":
-            people = sorted({str(c.pid) for c in known})
             found["cross-entropy, its classifier"] = by_classifier(weights, asked, people)
         found |= by_embedding(Embedder(weights), known, asked, name)
     return found

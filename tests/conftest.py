@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import settings
 from onnx import TensorProto, helper
 from PIL import Image
 
@@ -16,6 +17,9 @@ from reid.cli import main
 from reid.embed import Embedder
 from reid.engines import METADATA
 from reid.types import Crop, Embeddings
+
+settings.register_profile("reid", deadline=None)  # a busy machine is no failure
+settings.load_profile("reid")
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -50,13 +50,22 @@ def test_several_data_sets_and_another_network(street: Path, tmp_path: Path, run
 
 
 def test_losses_are_an_option(street: Path, tmp_path: Path, run: Run) -> None:
-    arguments = ["--recipe", "mobilenetv2", "--loss", "semi-hard", "--loss", "cross-entropy=0.5", "--hold-out", "2"]
+    arguments = [
+        "--recipe",
+        "mobilenetv2",
+        "--loss",
+        "triplet-semihard",
+        "--loss",
+        "cross-entropy=0.5",
+        "--hold-out",
+        "2",
+    ]
     code, _, err = run("train", street, "-o", tmp_path / "run", *arguments, *SMALL)
     assert code == 0, err
-    assert "mobilenetv2, from scratch, semi-hard + cross-entropy" in err
+    assert "mobilenetv2, from scratch, triplet-semihard + cross-entropy" in err
     stored = json.loads((tmp_path / "run" / "run.json").read_text())["config"]["losses"]
     assert [(loss["name"], loss["weight"], loss["options"]) for loss in stored] == [
-        ("semi-hard", 1.0, {}),
+        ("triplet-semihard", 1.0, {}),
         ("cross-entropy", 0.5, {"smoothing": 0.1}),
     ]
 

@@ -136,6 +136,38 @@ def test_silhouette_is_scikit_learns_on_squared_distances() -> None:
     assert silhouette(vectors, renamed) == pytest.approx(silhouette(vectors, labels))
 
 
+def test_silhouette_across_cameras_equals_a_plain_loop() -> None:
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(50, 6)).astype(np.float32)
+    labels, cameras = rng.integers(-1, 6, 50), rng.integers(-1, 3, 50)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    total = 0.0
+    for i in np.flatnonzero(cameras >= 0):
+        elsewhere = (cameras >= 0) & (cameras != cameras[i])
+        groups = {label: elsewhere & (labels == label) for label in set(labels[elsewhere]) - {-1}}
+        groups |= {-2 - j: np.arange(50) == j for j in np.flatnonzero(elsewhere & (labels == -1))}
+        apart = {label: float(((unit[i] - unit[here]) ** 2).sum(axis=1).mean()) for label, here in groups.items()}
+        if labels[i] in apart:
+            own = apart.pop(labels[i])
+            other = min(apart.values())
+            total += (other - own) / max(other, own)
+    across = total / (cameras >= 0).sum()
+    assert silhouette(vectors, labels, cameras) == pytest.approx((silhouette(vectors, labels) + across) / 2, abs=1e-5)
+    assert silhouette(vectors, labels, np.minimum(cameras, 0)) == silhouette(vectors, labels)  # one camera
+
+
+def test_what_one_camera_saw_is_not_a_person() -> None:
+    """Everybody looks otherwise to either camera: five crops of one stand apart best, and ten of both are a person."""
+    rng = np.random.default_rng(2)
+    centres, looks = rng.normal(size=(30, 32)), rng.normal(scale=0.6, size=(30, 2, 32))
+    seen = [(p, c) for p in range(30) for c in range(2) for _ in range(5)]
+    vectors = [centres[p] + looks[p, c] + rng.normal(scale=0.2, size=32) for p, c in seen]
+    crops = tuple(Crop(f"{i}.jpg", f"p{p}", f"c{c}") for i, (p, c) in enumerate(seen))
+    made = Embeddings(np.array(vectors, np.float32), crops, "drawn")
+    blind = Embeddings(made.vectors, tuple(replace(c, camera=None) for c in crops), "drawn")
+    assert [agreement(cluster(one).labels, crops).clusters for one in (made, blind)] == [30, 60]
+
+
 LABELS = st.lists(st.tuples(st.integers(-1, 4), st.integers(0, 4)), min_size=1, max_size=25)
 
 

@@ -62,6 +62,11 @@ def test_a_search_finds_what_the_matcher_finds(gallery: Gallery, people: Embeddi
         assert all(m.rank == i for found in answers for i, m in enumerate(found, 1))
 
 
+def test_the_camera_of_a_query_that_is_in_the_gallery_is_known(gallery: Gallery, people: Embeddings) -> None:
+    bare = replace(people, crops=tuple(Crop(crop.path) for crop in people.crops))[:5]
+    assert gallery.search(bare, 6, other_cameras=True) == gallery.search(people[:5], 6, other_cameras=True)
+
+
 def test_a_filter_comes_before_the_choice(gallery: Gallery, people: Embeddings) -> None:
     where = Where(cameras={"2"}, after=200, before=201)
     only = matcher.Filter(cameras=frozenset("2"), after=200, before=201)

@@ -53,7 +53,7 @@ def test_batch_hard(batch: Tensor, margin: float | None, normalise: bool) -> Non
     )
     same(
         batch,
-        lambda x: ours("batch-hard", x, margin=margin, normalise=normalise),
+        lambda x: ours("triplet-hard", x, margin=margin, normalise=normalise),
         lambda x: theirs(x, PIDS, mined(x, PIDS)),
     )
 

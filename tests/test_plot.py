@@ -52,7 +52,7 @@ def trained(folder: Path, epochs: int = 6, every: int = 2, mean_ap: float = 0.5,
     rows = []
     for epoch in range(epochs):
         row = {"epoch": epoch, "step": 10 * (epoch + 1), "rate": 0.001 / (epoch + 1), "seconds": 20.0, "images/s": 99.5}
-        row |= {"batch-hard": 1 / (epoch + 2), "active/batch-hard": 0.9 - epoch / 10}
+        row |= {"triplet-hard": 1 / (epoch + 2), "active/triplet-hard": 0.9 - epoch / 10}
         row |= {"distance/positive": 1.0, "distance/negative": 1.5 + epoch / 10, "norm": 12.0}
         if (epoch + 1) % every == 0:
             row |= {"mAP": mean_ap + epoch / 100, "rank-1": 0.8, "rank-5": 0.9, "mINP": 0.2}
@@ -85,7 +85,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     (run,) = curves.read_runs([trained(tmp_path / "run")])
     assert run.name == "run"
     np.testing.assert_array_equal(run.epochs, [1, 2, 3, 4, 5, 6])
-    np.testing.assert_allclose(run.values["batch-hard"], 1 / np.arange(2, 8))
+    np.testing.assert_allclose(run.values["triplet-hard"], 1 / np.arange(2, 8))
     np.testing.assert_allclose(run.values["mAP"], [np.nan, 0.51, np.nan, 0.53, np.nan, 0.55])
     assert run.best() == 5
     assert run.settings["net"] == "osnet"
@@ -103,9 +103,9 @@ def test_a_run_at_work_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None
 
 def test_epochs_done_twice_count_once_and_what_is_no_number_is_left_out(tmp_path: Path) -> None:
     log = trained(tmp_path / "run", epochs=2) / curves.LOG
-    log.write_text(log.read_text() + '{"epoch": 1, "batch-hard": 7, "norm": NaN, "odd": null, "set": "a"}\n')
+    log.write_text(log.read_text() + '{"epoch": 1, "triplet-hard": 7, "norm": NaN, "odd": null, "set": "a"}\n')
     run = curves.read_run(log.parent)
-    assert run.values["batch-hard"].tolist() == [0.5, 7]
+    assert run.values["triplet-hard"].tolist() == [0.5, 7]
     assert run.values["norm"].tolist()[0] == 12
     assert np.isnan(run.values["norm"][1])
     assert not {"odd", "set", "mAP"} & run.values.keys()  # the repeated epoch has no mAP
@@ -116,7 +116,7 @@ def test_one_run_has_a_chart_for_each_figure(tmp_path: Path) -> None:
     sheet = curves.sheet(curves.read_runs([trained(tmp_path / "run")]))
     headings = [figure.heading for _, _, figures in sheet.sections for figure in figures]
     assert headings == [
-        *("mAP", "rank-1", "batch-hard", "batch-hard: active"),
+        *("mAP", "rank-1", "triplet-hard", "triplet-hard: active"),
         *("Distances", "Length of embeddings", "Learning rate", "Speed"),
     ]
     assert "after epoch 6" in sheet.summary
@@ -129,7 +129,7 @@ def test_one_run_has_a_chart_for_each_figure(tmp_path: Path) -> None:
 
 
 def test_runs_side_by_side_have_a_line_each_and_say_what_differs(tmp_path: Path) -> None:
-    a = trained(tmp_path / "a", rate=0.1, losses=[{"name": "batch-hard", "weight": 1.0, "options": {"margin": 0.3}}])
+    a = trained(tmp_path / "a", rate=0.1, losses=[{"name": "triplet-hard", "weight": 1.0, "options": {"margin": 0.3}}])
     b = trained(tmp_path / "b", epochs=4, mean_ap=0.7, rate=0.2, augment={"flip": 0.5})
     runs = curves.read_runs([a, b])
     sheet = curves.sheet(runs)
@@ -140,7 +140,7 @@ def test_runs_side_by_side_have_a_line_each_and_say_what_differs(tmp_path: Path)
     assert "epoch 2\na: 51.00 %\nb: 71.00 %" in validation.drawn
     assert validation.rows[-1] == ["6", "55.00 %", "–"]
     differ = set(re.findall(r'<tr><th scope="row">([\w.-]+)</th><td>', sheet.html()))
-    assert {"rate", "losses", "losses.batch-hard.options.margin", "augment.flip"} <= differ
+    assert {"rate", "losses", "losses.triplet-hard.options.margin", "augment.flip"} <= differ
     assert "net" not in differ
 
 

@@ -125,7 +125,7 @@ def test_a_run_from_drawn_people_to_a_model_file(crops: list[Crop], tmp_path: Pa
     logged = lines(run)
     assert [line["epoch"] for line in logged] == [0, 1, 2]
     assert all(np.isfinite(line["cross-entropy"]) for line in logged)
-    assert {"rate", "images/s", "waiting", "mAP", "mINP", "batch-hard"} <= logged[-1].keys()
+    assert {"rate", "images/s", "waiting", "mAP", "mINP", "triplet-hard"} <= logged[-1].keys()
     assert len(told) == 3
     assert told[0].startswith("epoch 1/3: ")
     assert steps[-1][0] == steps[-1][1] == len(steps)
@@ -221,7 +221,7 @@ def test_asked_to_stop_it_finishes_the_step_and_saves(
 
 
 def test_two_processes_give_what_one_gives(crops: list[Crop], tmp_path: Path) -> None:
-    """With losses over the batch of both: batch-hard mining finds the same triplets."""
+    """With losses over the batch of both: triplet-hard mining finds the same triplets."""
     finish(start("PLAIN", crops, tmp_path / "one"))
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29417")
     finish(start("PLAIN", crops, tmp_path / "two", *launcher))
@@ -230,7 +230,7 @@ def test_two_processes_give_what_one_gives(crops: list[Crop], tmp_path: Path) ->
         torch.testing.assert_close(one[name], two[name], atol=2e-6, rtol=1e-4)
     first = lines(tmp_path / "one")
     assert len(first) == len(lines(tmp_path / "two"))
-    assert first[-1]["batch-hard"] == pytest.approx(lines(tmp_path / "two")[-1]["batch-hard"], abs=1e-4)
+    assert first[-1]["triplet-hard"] == pytest.approx(lines(tmp_path / "two")[-1]["triplet-hard"], abs=1e-4)
 
 
 def test_accumulated_gradients_are_those_of_the_mean(crops: list[Crop], tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_named(crops: list[Crop], 
         ({"batches": "pairs", "people": 3, "crops": 3}, "even number of pairs"),
         ({"stages": ()}, "no stage with an epoch"),
         ({"schedule": "step"}, "needs milestones"),
-        ({"losses": (Loss("batch-hard"), Loss("batch-hard", 2.0))}, "each named once"),
+        ({"losses": (Loss("triplet-hard"), Loss("triplet-hard", 2.0))}, "each named once"),
     ],
 )
 def test_impossible_settings_are_refused(setting: dict[str, object], sentence: str) -> None:

@@ -418,6 +418,40 @@ def test_poor_crops_draw_to_the_prior_and_end_in_no_answer(fitted: Verifier) -> 
         doubting.judge(d, quality=(np.ones((1, 3)), np.ones((1, 3))))
 
 
+def test_a_poor_crop_that_moved_away_is_less_surely_somebody_else(fitted: Verifier) -> None:
+    """With a lean, what is far is less surely two people; with all evidence and with none it changes nothing."""
+    plain, leaning = (replace(fitted, doubt=Doubt(("size",), (0.0,), (1.0,), lean)) for lean in (0.0, 2.0))
+    d, poor = np.array([0.1, 5.0]), np.full((2, 1), 0.2)
+    before, after = (v.probability(d, None, v.evidence(poor, poor)) for v in (plain, leaning))
+    assert (after > before).all()
+    assert after[1] < 0.5
+    for evidence in (1.0, 1e-9):
+        np.testing.assert_allclose(*(v.probability(d, None, evidence) for v in (plain, leaning)), atol=1e-6)
+    for d in (1.0, 2.0, 3.0):
+        verdict = leaning.judge(np.array([d]), quality=(poor[:1] / 4, poor[:1] / 4))[0]
+        assert verdict.same == (verdict.probability >= 0.5) == (d <= verdict.threshold)
+
+
+def test_quality_takes_the_weights_and_the_lean_of_least_loss(fitted: Verifier) -> None:
+    """Crops gone wrong are farther from their person; nothing near what was learnt does better."""
+    made = crowd(40, seed=7)
+    rng = np.random.default_rng(8)
+    worse = rng.random((len(made), 1)).repeat(5, axis=1) * [0, 1, 0, 0, 0]
+    moved = made.vectors + 3 * worse[:, 1:2] * rng.normal(size=made.vectors.shape).astype(np.float32)
+    pairs = labelled([Embeddings(np.concatenate([made.vectors, moved]).astype(np.float32), made.crops * 2, "drawn")])
+    quality, natural = np.concatenate([worse * 0, worse]), np.arange(2 * len(made)) < len(made)
+    found, losses = fitting.doubt(fitted, pairs, quality, natural)
+    assert found.lean > 0
+    assert losses["poor crops, quality seen"] < losses["poor crops"]
+
+    def loss(one: Doubt) -> float:
+        return sum(fitting._losses(fitted, pairs, quality, natural, one))
+
+    best, (w, lean) = loss(found), (found.weights[1], found.lean)
+    for weight, other in ((w * 1.1, lean), (w * 0.9, lean), (w, lean * 1.1), (w, lean * 0.9)):
+        assert loss(replace(found, weights=(0.0, weight, 0.0, 0.0, 0.0), lean=other)) > best - 1e-6
+
+
 def test_matches_get_probabilities(fitted: Verifier) -> None:
     from reid.matcher import search
 
@@ -472,7 +506,7 @@ def test_a_file_is_read_back_without_loss(
 ) -> None:
     curve = Curve(np.sort(list(knots)), -np.sort(-np.array(list(knots.values()))))
     corrections = {pair: Correction(7, offset, abs(offset)) for pair, offset in cameras.items()}
-    doubt = Doubt(("size", "blur"), (0.1, 0.2), (1.0, 2.0))
+    doubt = Doubt(("size", "blur"), (0.1, 0.2), (1.0, 2.0), 3.0)
     made = replace(fitted, curve=curve, prior=prior, about=about, cameras=corrections, doubt=doubt)
     path = tmp_path_factory.getbasetemp() / "round.calibration.json"
     made.save(path)
@@ -519,6 +553,7 @@ Edit = Callable[[dict], object]  # type: ignore[type-arg]
         (lambda d: d.update(cameras=[{"between": ["a", "b"], "people": 1, "offset": 0, "scale": -1}]), "at least 0"),
         (lambda d: d.update(doubt={"measures": ["size"], "typical": [], "weights": [1.0]}), "needs what is typical"),
         (lambda d: d.update(doubt={"measures": ["size"], "typical": [0.0], "weights": [-1.0]}), "at least 0"),
+        (lambda d: d.update(doubt={"measures": [], "typical": [], "weights": [], "lean": -1}), "the lean of quality"),
     ],
 )
 def test_a_bad_file_is_told_in_a_sentence(fitted: Verifier, tmp_path: Path, edit: Edit, said: str) -> None:

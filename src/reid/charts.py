@@ -143,16 +143,15 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, label: str, diagonal: bo
         label: what a screen reader says instead of the picture.
         diagonal: also draw where both axes are equal.
     """
-    parts = [_axes(x, y)]
+    parts, drawn = [_axes(x, y)], [_along(_points(line.x, line.y, x, y)) for line in lines if len(line.x)]
     if diagonal:
-        low, high = max(x.low, y.low), min(x.high, y.high)
-        parts.append(_path(_points(np.array([low, high]), np.array([low, high]), x, y), "--quiet", "dashed"))
-    drawn = np.concatenate(
-        [_along(_points(line.x, line.y, x, y)) for line in lines if len(line.x)] or [np.empty((0, 2))]
-    )
+        ends = np.array([max(x.low, y.low), min(x.high, y.high)])
+        parts.append(_path(_points(ends, ends, x, y), "--quiet", "dashed"))
+        drawn.append(_along(_points(ends, ends, x, y)))
+    busy = np.concatenate([np.empty((0, 2)), *drawn])
     for line in lines:
         parts.append(_path(_points(line.x, line.y, x, y), line.colour, "line dashed" if line.dashed else "line"))
-        parts += [_mark(mark, line, x, y, drawn) for mark in line.marks]
+        parts += [_mark(mark, line, x, y, busy) for mark in line.marks]
         parts.append(_hovers(line, x, y))
     return _svg(parts, label)
 
@@ -314,8 +313,8 @@ def _bar(a: float, b: float, top: float, colour: str) -> str:
     return f'<rect class="bar" {box} style="--c: var({colour})"/>'
 
 
-def _mark(mark: Mark, line: Line, x: Axis, y: Axis, drawn: Values) -> str:
-    """A dot, its interval, and its name in that corner around it through which the least of the lines runs."""
+def _mark(mark: Mark, line: Line, x: Axis, y: Axis, busy: Values) -> str:
+    """A dot, its interval, and its name on that side of it where the least of the lines runs."""
     ((across, down),) = _points(np.array([mark.x]), np.array([mark.y]), x, y)
     paint, spread = f'style="--c: var({line.colour})"', ""
     if mark.low is not None and mark.high is not None:
@@ -327,14 +326,15 @@ def _mark(mark: Mark, line: Line, x: Axis, y: Axis, drawn: Values) -> str:
 
     def crossed(anchor: str, level: float) -> tuple[bool, int]:
         """Whether the name leaves the chart there, and how much runs through it."""
-        near, far = (across + 6, across + 8 + WIDE * len(mark.text))
+        near, far = across + 6, across + 8 + WIDE * len(mark.text)
         low, high = (near, far) if anchor == "start" else (2 * across - far, 2 * across - near)
-        inside = (drawn >= [low, level - 12]) & (drawn <= [high, level + 4])
+        inside = (busy >= [low, level - 12]) & (busy <= [high, level + 4])
         return low < LEFT or high > RIGHT or level > BOTTOM, int(inside.all(axis=1).sum())
 
     rises = line.y[-1] >= line.y[0]  # a steady line leaves room below it to the right, or above
-    corners = [("start", down + 17), ("end", down - 9), ("start", down - 9), ("end", down + 17)]
-    anchor, level = min(corners if rises else corners[2:] + corners[:2], key=lambda corner: crossed(*corner))
+    free, other = [("start", down + 17), ("end", down - 9)], [("start", down - 9), ("end", down + 17)]
+    places = [*(free + other if rises else other + free), ("start", down + 4), ("end", down + 4)]
+    anchor, level = min(places, key=lambda place: crossed(*place))
     return spread + dot + _words(across + (8 if anchor == "start" else -8), level, mark.text, anchor, "named")
 
 

@@ -14,17 +14,19 @@ from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from reid import images
-from reid.cache import Cache
 from reid.distance import normalise
 from reid.engines import Engine, able, open_engine, reopen
 from reid.errors import ImageError, ModelError
 from reid.images import RGB, Preprocess
 from reid.types import Crop, Embeddings, Vectors
+
+if TYPE_CHECKING:
+    from reid.cache import Cache
 
 DEFAULT_MODEL = "general"
 HANDFUL = 256
@@ -167,7 +169,9 @@ class Embedder:
         if len(first) <= step and len(first) < self.batch * self.threads:  # nothing to share out
             if first:
                 self.settle(len(first))
-                yield self._added_up(self._work(first, threads))
+                done = self._work(first, threads)
+                self.seconds["waiting"] += done[1] + done[2]
+                yield self._added_up(done)
             return
         with ThreadPoolExecutor(self.threads, thread_name_prefix="embed") as pool:
             ahead: deque[Future[tuple[Batch, float, float]]] = deque()

@@ -308,8 +308,8 @@ class Centre(nn.Module):
 LOSSES: dict[str, Callable[..., Any]] = {
     "cross-entropy": cross_entropy,
     "triplet-random": triplet_random,
-    "semi-hard": semi_hard,
-    "batch-hard": batch_hard,
+    "triplet-semihard": semi_hard,
+    "triplet-hard": batch_hard,
     "batch-all": batch_all,
     "batch-sample": batch_sample,
     "lifted": lifted,

@@ -97,7 +97,7 @@ class TrainConfig:
     teacher: str = ""
     freeze: int = 0
     losses: tuple[Loss, ...] = (
-        Loss("batch-hard", 1.0, {"margin": 0.3}),
+        Loss("triplet-hard", 1.0, {"margin": 0.3}),
         Loss("cross-entropy", 1.0, {"smoothing": 0.1}),
     )
     stages: tuple[Stage, ...] = (Stage(60, 256, 128),)

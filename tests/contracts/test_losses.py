@@ -21,8 +21,8 @@ Slow = Callable[..., list[float]]
 SLOW: dict[str, Slow] = {
     "cross-entropy": slow.cross_entropy,
     "triplet-random": slow.triplet_random,
-    "semi-hard": slow.semi_hard,
-    "batch-hard": slow.batch_hard,
+    "triplet-semihard": slow.semi_hard,
+    "triplet-hard": slow.batch_hard,
     "batch-all": slow.batch_all,
     "batch-sample": slow.batch_sample,
     "lifted": slow.lifted,
@@ -36,10 +36,10 @@ SLOW: dict[str, Slow] = {
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("cross-entropy", {"smoothing": 0.1}),
     ("triplet-random", {"margin": 1.0, "normalise": False}),
-    ("semi-hard", {"margin": 1.0}),
-    ("semi-hard", {"normalise": False}),
-    ("batch-hard", {"margin": 0.3}),
-    ("batch-hard", {"normalise": True}),
+    ("triplet-semihard", {"margin": 1.0}),
+    ("triplet-semihard", {"normalise": False}),
+    ("triplet-hard", {"margin": 0.3}),
+    ("triplet-hard", {"normalise": True}),
     ("batch-all", {"margin": 0.3}),
     ("batch-all", {"margin": 0.3, "nonzero": True}),
     ("batch-all", {"nonzero": True, "normalise": True}),
@@ -100,7 +100,7 @@ def test_equals_the_slow_loop(name: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "terms"),
     [
-        ("semi-hard", {}, slow.semi_hard_pairs),
+        ("triplet-semihard", {}, slow.semi_hard_pairs),
         ("batch-all", {"margin": 0.3}, slow.batch_all_triplets),
         ("batch-all", {"margin": 0.3, "nonzero": True}, slow.batch_all_triplets),
     ],
@@ -118,7 +118,7 @@ def test_semi_hard_negatives_are_farther_not_level() -> None:
     x, pids = torch.tensor([[0.0], [1.0], [-1.0], [3.0]]), [0, 0, 1, 1]
     options = {"margin": 10.0, "normalise": False}
     expected = slow.semi_hard(Features(x, x), pids, **options)
-    np.testing.assert_allclose(value("semi-hard", options, Features(x, x), pids), expected)
+    np.testing.assert_allclose(value("triplet-semihard", options, Features(x, x), pids), expected)
     assert expected[0] == 1 - 9 + 10
 
 
@@ -289,7 +289,7 @@ def test_centres_end_at_the_mean_rest_in_evaluation_and_resume() -> None:
 
 
 def test_build_refuses_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"no loss 'batch_hard'; choose from cross-entropy, .*batch-hard"):
+    with pytest.raises(DataError, match=r"no loss 'batch_hard'; choose from cross-entropy, .*triplet-hard"):
         build("batch_hard", CLASSES, DIM)
     with pytest.raises(DataError, match="lifted has no option gamma, marign; it takes margin, normalise"):
         build("lifted", CLASSES, DIM, marign=1.0, gamma=2)
@@ -320,14 +320,14 @@ def test_distances_are_euclidean_and_their_gradient_is_finite_at_zero() -> None:
 def test_statistics_equal_loops(batch: str) -> None:
     pids = BATCHES[batch]
     f = features(len(pids))
-    values = {n: value(n, {"margin": 0.3}, f, pids) for n in ("batch-hard", "batch-all")}
+    values = {n: value(n, {"margin": 0.3}, f, pids) for n in ("triplet-hard", "batch-all")}
     found = statistics(f, torch.tensor(pids), values | {"cross-entropy": value("cross-entropy", {}, f, pids)})
     x = f.metric.numpy()
     near = [slow.distance(x[a], x[p]) for a in range(len(pids)) for p in slow.positives(pids, a)]
     away = [slow.distance(x[a], x[n]) for a in range(len(pids)) for n in slow.negatives(pids, a)]
     hard = slow.batch_hard(f, pids, 0.3)
     expected = {
-        "active/batch-hard": slow.mean([float(v > 0) for v in hard]),
+        "active/triplet-hard": slow.mean([float(v > 0) for v in hard]),
         "active/batch-all": slow.mean([float(v > 0) for v in slow.batch_all(f, pids, margin=0.3)]),
         "distance/positive": slow.mean(near),
         "distance/negative": slow.mean(away),

@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
         query, gallery = queries.crops, rows.crops
         found = evaluation.distances(queries, rows, settings, prior=prior)
         facts.append(("Model", model.name(queries)))
-    if args.pairs or args.html:
+    if args.pairs or args.html or args.json:
         found = _kept(found, 4 * len(query) * len(gallery))
     sets = query, gallery, args.protocol
     outcomes = evaluation.outcomes(found(), *sets, max(args.ranks))
@@ -109,7 +109,8 @@ def run(args: argparse.Namespace) -> None:
         _page(args, found, sets, report, outcomes, verified, facts)
     compare = _comparable(args, report)
     if args.json:
-        print(json.dumps(asdict(report) | {"comparable_with": compare} | _origin(args, facts), indent=2))
+        parts = _parts(found, sets, outcomes)
+        print(json.dumps(asdict(report) | {"comparable_with": compare} | _origin(args, facts) | parts, indent=2))
     else:
         few = [f"too few pairs or searches to show {', '.join(unseen)}"] if unseen else []
         print("\n".join([*metrics(report, facts[-1][1]), *_drawn(report), *few, f"comparable with {compare}"]))
@@ -226,6 +227,35 @@ def _origin(args: argparse.Namespace, facts: Sequence[tuple[str, str]]) -> dict[
         "prior": args.prior,
     }
     return {name: value if isinstance(value, int) else str(value) for name, value in said.items() if value is not None}
+
+
+def _parts(
+    found: Callable[[], Distances], sets: tuple[Sequence[Crop], Sequence[Crop], str], outcomes: Outcomes
+) -> dict[str, object]:
+    """For --json, as on the page: each camera's queries in each camera's gallery rows, and the people found worst."""
+    from reid.breakdown import camera_pairs
+    from reid.evaluation_charts import by_person
+    from reid.evaluation_page import WORST_PEOPLE
+
+    cells, people, query = camera_pairs(found(), *sets), by_person(outcomes), sets[0]
+    pairs = [
+        {"query": one, "gallery": other, "queries": count, "mAP": mean_ap, "rank-1": rank1}
+        for one, *rows in zip(
+            cells.query_cameras, cells.queries.tolist(), cells.mean_ap.tolist(), cells.rank1.tolist(), strict=True
+        )
+        for other, count, mean_ap, rank1 in zip(cells.gallery_cameras, *rows, strict=True)
+        if count
+    ]
+    order = sorted(range(len(people.rows)), key=people.mean.__getitem__)[:WORST_PEOPLE]
+    worst = [
+        {
+            "person": query[outcomes.counted[people.rows[p][0]]].pid,
+            "queries": len(people.rows[p]),
+            "mAP": float(people.mean[p]),
+        }
+        for p in order
+    ]
+    return {"camera_pairs": pairs, "worst_people": worst}
 
 
 def _foreign(

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli import index_people, index_trust
+from reid.cli import index_copy, index_people, index_trust
 from reid.cli.common import Model, model_options, name_skipped, progress
 from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, recalled, where
 from reid.errors import DataError
@@ -22,6 +22,7 @@ EXAMPLE = (
     "  reid index merge people.db 12 17 --into Ada\n"
     "  reid index erase people.db --person Ada --yes\n"
     "  reid index keep people.db 30d\n"
+    "  reid index copy people.db milvus://localhost:19530/people\n"
     "  reid index audit people.db --verify"
 )
 
@@ -162,4 +163,4 @@ KINDS = {
     "count": Kind("count crops", filters, _count),
     "rebuild": Kind("embed all crops again with another model", _rebuild_options, _rebuild),
 }
-KINDS |= index_people.KINDS | index_trust.KINDS
+KINDS |= index_people.KINDS | index_trust.KINDS | index_copy.KINDS

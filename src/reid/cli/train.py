@@ -133,7 +133,7 @@ def chosen(args: argparse.Namespace, sets: Mapping[str, Sequence[Crop]]) -> Trai
 
 
 def losses(texts: Sequence[str], config: TrainConfig) -> Iterator[Loss]:
-    """The losses that "batch-hard" and "circle=0.5" mean; one that the recipe has too keeps its options."""
+    """The losses that "triplet-hard" and "circle=0.5" mean; one that the recipe has too keeps its options."""
     from reid.settings import Loss
 
     options = {loss.name: loss.options for loss in config.losses}

@@ -14,6 +14,7 @@ from reid.cluster.points import points_of
 from reid.cluster.silhouette import silhouette
 from reid.errors import DataError
 from reid.metrics import Rows
+from reid.protocols import codes
 from reid.rerank.encoding import KReciprocal, neighbours
 from reid.rerank.pairs import similar_pairs
 from reid.types import Embeddings
@@ -26,8 +27,8 @@ METHODS: dict[Method, float] = {"linkage": 0.65, "dbscan": 0.45}
 """Ways by name, and within which Jaccard distance each sees one person; docs/cluster.md says how these were chosen."""
 CannotLink = Literal["unless-alike", "strict", "off"]
 CANNOT_LINK: tuple[CannotLink, ...] = ("unless-alike", "strict", "off")
-NEIGHBOURHOODS = (5, 7, 10, 14, 20)
-SLACK = 0.005  # silhouettes this close are equal, and the widest neighbourhood is taken
+NEIGHBOURHOODS, OF_TRACKLETS = (5, 7, 10, 14, 20), (2, 3)  # that are tried; the latter where points are tracklets too
+SLACK = 0.015  # of tracklets, silhouettes this close are equal, and the narrowest neighbourhood is taken
 K2 = 0.3  # of k1, as in the paper
 
 
@@ -40,7 +41,7 @@ class Clusters:
         points: how many tracklets and single crops there were to put together.
         apart: how many pairs of them cannot be one person.
         method, within, k1: how it was done.
-        silhouette: how well the clusters stand apart, in [−1, 1].
+        silhouette: how well the clusters stand apart, in [−1, 1]; where cameras are known, also across them.
     """
 
     labels: Rows
@@ -77,7 +78,8 @@ def cluster(
         method: "linkage", average linkage, or "dbscan"; both keep apart what cannot be one person.
         within: the largest Jaccard distance, in [0, 1), of one person's crops; the method's own by default.
         k1: size of the neighbourhoods that are compared: about as many points as a person has. By default that of
-            NEIGHBOURHOODS whose clusters stand apart best, by `silhouette`, and of nearly equal ones the largest.
+            NEIGHBOURHOODS whose clusters stand apart best, by `silhouette` within and across cameras. Where crops come
+            in tracklets OF_TRACKLETS are tried too, and of nearly equal ones the smallest is taken.
         cannot_link: "strict", two crops of one camera at one moment are two people; "unless-alike", they are unless
             they are within the limit, since detectors find some people twice; "off", nothing follows from it.
         prior: also go by when and where; its weight must be for squared distances.
@@ -94,19 +96,21 @@ def cluster(
     if prior is not None:
         made = Embeddings(points.vectors, points.crops, points.model)
         extra = prior.in_graph(made, made[:0])
-    sizes = NEIGHBOURHOODS if k1 is None else (k1,)
+    tracked = len(points.crops) < len(embeddings)
+    sizes = (k1,) if k1 is not None else OF_TRACKLETS + NEIGHBOURHOODS if tracked else NEIGHBOURHOODS
     near = neighbours(points.vectors, max(sizes) + 1, extra)
+    cameras = codes([crop.camera for crop in points.crops])
 
     def with_neighbours(k1: int) -> Clusters:
         alike = similar_pairs(points.vectors, KReciprocal(k1, max(1, round(K2 * k1))), extra, near)
         apart = _unless(points.apart, alike, 1 - limit) if cannot_link == "unless-alike" else points.apart
         labels = (average_linkage if method == "linkage" else dbscan)(alike, apart, limit)
-        well = silhouette(points.vectors, labels)
+        well = silhouette(points.vectors, labels, cameras)
         return Clusters(_by_size(labels[points.of]), len(points.crops), apart.nnz // 2, method, limit, k1, well)
 
     found = [with_neighbours(size) for size in sizes]
     best = max(each.silhouette for each in found)
-    return next(each for each in reversed(found) if each.silhouette >= best - SLACK)
+    return next(each for each in found if each.silhouette >= best - SLACK * tracked)
 
 
 def _limit(method: Method, within: float | None, k1: int | None, cannot_link: CannotLink) -> float:

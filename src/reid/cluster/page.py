@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from reid.charts import percent
 from reid.cluster.agreement import Agreement
 from reid.cluster.identities import Clusters
 from reid.metrics import Rows
@@ -59,9 +60,8 @@ def _summary(clusters: Clusters, shown: int, seen: Agreement | None) -> str:
     said = f"{_many(clusters.count, 'identity', 'identities')}{most}; {_many(clusters.alone, 'crop')} alone."
     if seen is None:
         return said
-    return (
-        f"{said} In truth {_many(seen.people, 'person', 'people')}: purity {seen.purity:.1%}, pairwise F {seen.f:.1%}."
-    )
+    truth = _many(seen.people, "person", "people")
+    return f"{said} In truth {truth}: purity {percent(seen.purity)}, pairwise F {percent(seen.f)}."
 
 
 def _key() -> str:

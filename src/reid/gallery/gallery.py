@@ -16,10 +16,10 @@ from reid import cache
 from reid.errors import DataError, ModelError, ShapeError
 from reid.gallery import STORES, exports
 from reid.gallery.address import Address
-from reid.gallery.answers import Per, by_camera, nearest
+from reid.gallery.answers import Per, by_camera, crops_of, nearest
 from reid.gallery.ledger import Checked, Entry, Feedback, Ledger
 from reid.gallery.records import Receipt, Summary, seconds, summaries, user, words
-from reid.gallery.rows import Ids, Rows, Where, completed, half, placed, row_ids
+from reid.gallery.rows import Ids, Rows, Where, completed, half, new_rows, placed, row_ids, with_known
 from reid.gallery.store import MOST, Store
 from reid.types import Embeddings, Match
 
@@ -119,20 +119,10 @@ class Gallery:
         self.check(made.model)
         if pictures is not None and len(pictures) != len(made):
             raise ShapeError(f"crops: {len(made)}, pictures: {len(pictures)}; give one, or None, for each crop")
-        crops = tuple(placed(crop) for crop in made.crops)
-        ids = np.array(row_ids(crops), dtype=np.int64)
-        last = {row: at for at, row in enumerate(ids.tolist())}  # a path that comes twice counts as it comes last
-        at = list(last.values())
-        rows = Rows(
-            ids[at],
-            half(made.vectors[at]),
-            tuple(crops[i] for i in at),
-            (frozenset(tags),) * len(at),
-            tuple(pictures[i] for i in at) if pictures is not None else (None,) * len(at),
-            np.full(len(at), self._clock()),
-        )
+        rows, ids = new_rows(made, tags, pictures, self._clock())
         with self.ledger.alone():
-            rows = self._with_what_was_known(rows)
+            known = self.store.fetch(Where(ids=frozenset(rows.ids.tolist())), vectors=False)
+            rows = with_known(rows, Rows.join(list(known)))
             self.store.upsert(rows)
             self.record("add", by, rows=len(rows))
         return ids
@@ -152,7 +142,7 @@ class Gallery:
             query: embedded by the gallery's model.
             k: answers per query, at most.
             where: which rows may be answers.
-            other_cameras: leave out the camera that saw the query.
+            other_cameras: leave out the camera that saw the query; of a query that is in the gallery it is known.
             per: "crop"; or "person", then the nearest crop of each person, and of each tracklet that is nobody's. An
                 answer's row is `row_id(match.crop)`.
 
@@ -167,8 +157,11 @@ class Gallery:
         vectors = half(query.vectors).astype(np.float32)
         crops = [placed(crop) for crop in query.crops]
         own = row_ids(crops)
+        if other_cameras:
+            known = crops_of(self.store, frozenset(own))
+            crops = [completed(crop, known.get(row, crop)) for row, crop in zip(own, crops, strict=True)]
         answers: list[tuple[Match, ...]] = [()] * len(query)
-        for rows, only in by_camera(query.crops, where, other_cameras).items():
+        for rows, only in by_camera(crops, where, other_cameras).items():
             found = nearest(self.store, vectors[list(rows)], [own[i] for i in rows], k, only, per)
             for i, matches in zip(rows, found, strict=True):
                 answers[i] = matches
@@ -416,17 +409,3 @@ class Gallery:
     def record(self, what: str, by: str | None = None, **detail: object) -> Entry:
         """Append to the log what was done by other ways than these methods."""
         return self.ledger.record(self._clock(), by or user(), what, **detail)
-
-    def _with_what_was_known(self, rows: Rows) -> Rows:
-        """Rows that are there already, completed by what they do not say."""
-        ids = frozenset(rows.ids.tolist())
-        old = Rows.join(list(self.store.fetch(Where(ids=ids), vectors=False)))
-        place = {row: at for at, row in enumerate(rows.ids.tolist())}
-        crops, tags, pictures, added = list(rows.crops), list(rows.tags), list(rows.pictures), rows.added.copy()
-        for i, row in enumerate(old.ids.tolist()):
-            at = place[row]
-            crops[at] = completed(crops[at], old.crops[i])
-            tags[at] |= old.tags[i]
-            pictures[at] = pictures[at] or old.pictures[i]
-            added[at] = old.added[i]
-        return Rows(rows.ids, rows.vectors, tuple(crops), tuple(tags), tuple(pictures), added)

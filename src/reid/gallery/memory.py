@@ -13,6 +13,7 @@ from reid.gallery.scan import Part, nearest
 from reid.types import Ranking, Vectors
 
 BLOCK = 1024  # rows; with 512 values each, two blocks in single precision stay near a core
+FEW = BLOCK // 3  # admitted rows of a block that are sooner taken out of it than scanned with the others
 SLAB = 32  # blocks whose memory is one piece, so that the system can give it large pages; a tenth faster to scan
 FACTS = np.dtype(
     [("id", "<i8"), ("time", "<f8"), ("added", "<f8"), ("square", "<f4")]
@@ -80,8 +81,8 @@ class Memory:
         """A block's vectors, written over those that were there."""
         if not len(self.vectors[number]):
             first = number - number % SLAB
-            slab = np.empty((SLAB, BLOCK, self.dim), np.float16)  # no memory yet where nothing is written
-            self.slabs[first] = self.slabs.get(first, slab)
+            if first not in self.slabs:
+                self.slabs[first] = np.empty((SLAB, BLOCK, self.dim), np.float16)  # takes no memory until written to
             self.vectors[number] = self.slabs[first][number - first]
         self.vectors[number][:] = np.frombuffer(data, np.float16).reshape(BLOCK, self.dim)
 
@@ -136,17 +137,24 @@ class Memory:
         return Ranking(np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1))
 
     def _parts(self, mask: Mask) -> tuple[list[Part], Codes, Codes]:
-        """What to scan: blocks that are scanned whole, and their numbers; then, of blocks of which no more than half is
-        admitted, the rows that are, and their places."""
+        """What to scan: blocks that are scanned whole, and their numbers; then, of blocks of which few rows are
+        admitted, those rows, and their places."""
         counts = mask.reshape(-1, BLOCK).sum(axis=1)
-        squares = np.where(mask, self.facts["square"], np.float32(np.inf))
-        whole = np.flatnonzero(counts > BLOCK // 2)
-        parts = [Part(self.vectors[n], squares[n * BLOCK : (n + 1) * BLOCK]) for n in whole.tolist()]
-        few = np.flatnonzero(mask & np.repeat(counts <= BLOCK // 2, BLOCK)) if counts.sum() else np.empty(0, np.int64)
-        for start in range(0, len(few), BLOCK):
-            at = few[start : start + BLOCK]
-            parts.append(Part(self.take(at), squares[at]))
-        return parts, whole, few
+        squares = np.where(mask, self.facts["square"], np.float32(np.inf)).reshape(-1, BLOCK)
+        whole, few = np.flatnonzero(counts > FEW), np.flatnonzero((counts > 0) & (counts <= FEW))
+        ends = np.flatnonzero((np.diff(whole, append=-2) != 1) | (whole % SLAB == SLAB - 1)) + 1
+        parts = []
+        for start, end in itertools.pairwise([0, *ends.tolist()]):
+            first, last = int(whole[start]), int(whole[end - 1]) + 1
+            slab = first - first % SLAB
+            parts.append(Part(self.slabs[slab][first - slab : last - slab], squares[first:last]))
+        places = [n * BLOCK + np.flatnonzero(mask[n * BLOCK : (n + 1) * BLOCK]) for n in few.tolist()]
+        ends = np.flatnonzero(np.diff(np.cumsum(counts[few]) // BLOCK, append=-1)) + 1
+        for start, end in itertools.pairwise([0, *ends.tolist()]):
+            blocks = [self.vectors[n] for n in few[start:end].tolist()]
+            some = squares.ravel()[np.concatenate(places[start:end])]
+            parts.append(Part(blocks, some, [at % BLOCK for at in places[start:end]]))
+        return parts, whole, np.concatenate(places) if places else np.empty(0, np.int64)
 
 
 def _among(column: NDArray[np.int32], codes: Codes) -> Mask:

@@ -94,7 +94,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _flat(before: str, value: Any) -> Iterable[tuple[str, Any]]:
-    """Settings within settings by one name: losses.batch-hard.weight, augment.flip."""
+    """Settings within settings by one name: losses.triplet-hard.weight, augment.flip."""
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from _flat(f"{before}.{name}" if before else str(name), inner)

@@ -79,10 +79,10 @@ def fit(pairs: Pairs, cameras: bool = True) -> dict[str, Any]:
     }
 
 
-def curve_of(pairs: Pairs, kind: str) -> Curve:
-    """The common curve. Its doubt is DOUBT of what two people weigh, and of what a person does."""
+def curve_of(pairs: Pairs, kind: str, doubt: float = DOUBT) -> Curve:
+    """The common curve. Its doubt is so large a share of what two people weigh, and of what a person does."""
     same, weights = pairs.same, pairs.weights()
-    two, one = (0.5 * DOUBT / len(np.unique(pairs.pair[which])) for which in (~same, same))
+    two, one = (0.5 * doubt / len(np.unique(pairs.pair[which])) for which in (~same, same))
     found = KINDS[kind](pairs.distances.astype(float), same, weights, (two, one))
     return falling(found.distances.round(ROUND), found.probabilities.round(ROUND + 2))
 
@@ -183,7 +183,7 @@ def _row(rate: float, distance: float, low: float, high: float, rate_low: float,
 
 
 def doubt(verifier: Verifier, pairs: Pairs, quality: Floats, natural: NDArray[np.bool_]) -> tuple[Doubt, Losses]:
-    """How much of the evidence each measure of quality takes, by least log-loss over pairs of which some are poor.
+    """How much of the evidence each measure of quality takes, and the lean, by least log-loss on pairs, some poor.
 
     Pairs of two natural crops weigh half of all, so that what helps the poor ones must not cost the others more. A crop
     is worse than typical where a share of the natural crops, one of TYPICAL, is better; the weights are those of least
@@ -226,8 +226,10 @@ def _losses(
     both = np.asarray(natural[pairs.rows].all(axis=1))
     found = []
     for part in (pairs[both], pairs[~both]):
-        left = 1.0 if doubt is None else doubt.evidence(*(quality[part.rows[:, side]] for side in (0, 1)))
-        p = sigmoid(left * verifier.curve.log_odds(part.distances))
+        odds = verifier.curve.log_odds(part.distances)
+        if doubt is not None:
+            odds = doubt.leaning(odds, doubt.evidence(*(quality[part.rows[:, side]] for side in (0, 1))))
+        p = sigmoid(odds)
         found.append(log_loss(p, part.same, part.weights()) if len(part) else 0.0)
     return found[0], found[1]
 
@@ -242,11 +244,14 @@ def _least(verifier: Verifier, pairs: Pairs, quality: Floats, natural: NDArray[n
     odds, same = verifier.curve.log_odds(pairs.distances), pairs.same
     worse = np.maximum(quality - typical, 0)[pairs.rows].sum(axis=1)
 
-    def cost(weights: Floats) -> tuple[float, Floats]:
-        left = odds * np.exp(-worse @ weights)
-        p = sigmoid(left)
-        return log_loss(p, same, heavy), -(worse * (heavy * (p - same) * left)[:, None]).sum(axis=0) / heavy.sum()
+    def cost(free: Floats) -> tuple[float, Floats]:
+        *weights, lean = free
+        left = np.exp(-worse @ weights)
+        p = sigmoid(left * (odds + lean * (1 - left)))
+        wrong = heavy * (p - same) * left / heavy.sum()
+        slope = -(worse * (wrong * (odds + lean * (1 - 2 * left)))[:, None]).sum(axis=0)
+        return log_loss(p, same, heavy), np.append(slope, (wrong * (1 - left)).sum())
 
-    start = np.full(len(MEASURES), 0.1)
-    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=[(0, 50)] * len(start)).x
-    return Doubt(MEASURES, tuple(typical.tolist()), tuple(found.round(ROUND).tolist()))
+    start = np.append(np.full(len(MEASURES), 0.1), 0.0)
+    *found, lean = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=[(0, 50)] * len(start)).x.round(ROUND)
+    return Doubt(MEASURES, tuple(typical.tolist()), tuple(map(float, found)), float(lean))

@@ -62,17 +62,22 @@ class Doubt:
         measures: names, as in `reid.quality.MEASURES`.
         typical: for each the value from which on a crop is worse than typical.
         weights: for each, learnt; at least 0.
+        lean: log-odds towards one person where all evidence is lost, in proportion to what is lost, before what is left
+            scales them: a poor crop is farther from its own person than a good one would be. At least 0.
     """
 
     measures: tuple[str, ...]
     typical: tuple[float, ...]
     weights: tuple[float, ...]
+    lean: float = 0.0
 
     def __post_init__(self) -> None:
         if not len(self.measures) == len(self.typical) == len(self.weights):
             raise ShapeError("each measure of quality needs what is typical and a weight")
         if not all(0 <= w < math.inf for w in self.weights) or not all(math.isfinite(t) for t in self.typical):
             raise ShapeError("weights of quality must be finite and at least 0, typical values finite")
+        if not 0 <= self.lean < math.inf:
+            raise ShapeError(f"the lean of quality is {self.lean}; it must be finite and at least 0")
 
     def terms(self, quality: Floats) -> Floats:
         """(N, M) qualities to (N, M) what each measure adds to the exponent."""
@@ -83,6 +88,10 @@ class Doubt:
     def evidence(self, first: Floats, second: Floats) -> Floats:
         """(N,) the share of the evidence that is left, in (0, 1], for N pairs of crops; the order does not matter."""
         return np.asarray(np.exp(-(self.terms(first).sum(axis=1) + self.terms(second).sum(axis=1))))
+
+    def leaning(self, odds: Floats, evidence: Floats | float) -> Floats:
+        """(N,) log-odds that good crops would give, after so much of the evidence is left."""
+        return np.asarray(evidence * (odds + self.lean * (1 - np.asarray(evidence))))
 
     def reasons(self, quality: Floats) -> tuple[str, ...]:
         """What takes most of one crop's evidence, (M,) its quality: names of measures that cost a tenth and more."""

@@ -35,10 +35,10 @@ class Verifier:
     0.5), so that more than a half means: same. With another prior it is the posterior under that one. In a search
     through many people the prior is far below a half, since most of them are others.
 
-        log-odds = evidence · (offset + scale · curve(distance)) + ln prior / (1 − prior)
+        log-odds = evidence · (offset + scale · curve(distance) + lean · (1 − evidence)) + ln prior / (1 − prior)
 
     with offset and scale of the two cameras where known, else 0 and 1, and the evidence that the crops' quality leaves,
-    else 1.
+    else 1, with the lean of `doubt`.
 
     Attributes:
         model: fingerprint; distances of another model mean something else.
@@ -113,7 +113,10 @@ class Verifier:
         if cameras is not None and self.cameras:
             known = [self.cameras.get(_sorted(pair), _NONE) for pair in cameras]
             found = np.array([c.offset for c in known]) + np.array([c.scale for c in known]) * found
-        return np.asarray(evidence * found + log_odds(self.prior))
+        return self._left(found, evidence) + log_odds(self.prior)
+
+    def _left(self, odds: Floats, evidence: Floats | float) -> Floats:
+        return np.asarray(evidence * odds) if self.doubt is None else self.doubt.leaning(odds, evidence)
 
     def probability(
         self,
@@ -141,9 +144,10 @@ class Verifier:
         return self.doubt.evidence(first, second)
 
     def settles(self, evidence: Floats) -> NDArray[np.bool_]:
-        """(N,) whether with so much evidence left some distance could still give SETTLED, either way."""
-        most = float(np.abs(log_odds(self.curve.probabilities[[0, -1]])).min())
-        return np.asarray(evidence * most >= min(float(log_odds(SETTLED)), most))
+        """(N,) whether with so much evidence left distances could still give SETTLED, either way."""
+        near, far = log_odds(self.curve.probabilities[[0, -1]])
+        wanted = min(float(log_odds(SETTLED)), near, -far)
+        return np.asarray((self._left(near, evidence) >= wanted) & (self._left(far, evidence) <= -wanted))
 
     def at(self, rate: float) -> Accepts:
         """The threshold for a false-accept rate; between two rows of `accepts` it goes by the rate's logarithm.
@@ -220,7 +224,8 @@ class Verifier:
     def _even(self, cameras: tuple[str | None, str | None], evidence: float) -> float:
         """The largest distance at which a pair is at least as likely one person as two."""
         correction = self.cameras.get(_sorted(cameras), _NONE)
-        wanted = -float(log_odds(self.prior)) / max(evidence, 1e-12) - correction.offset
+        lean = self.doubt.lean * (1 - evidence) if self.doubt else 0.0
+        wanted = -float(log_odds(self.prior)) / max(evidence, 1e-12) - lean - correction.offset
         if not correction.scale:
             return math.inf if wanted <= 0 else -1.0
         return self.curve.crossing(wanted / correction.scale)
@@ -310,7 +315,10 @@ def _parts(read: dict[str, Any]) -> dict[str, Any]:
     for row in read["cameras"]:
         a, b = row.pop("between")
         cameras[str(a), str(b)] = Correction(**row)
-    doubt = read["doubt"] and Doubt(*(tuple(read["doubt"][name]) for name in ("measures", "typical", "weights")))
+    doubt = None
+    if read["doubt"]:
+        measures, typical, weights = (tuple(read["doubt"][name]) for name in ("measures", "typical", "weights"))
+        doubt = Doubt(measures, typical, weights, float(read["doubt"].get("lean", 0)))
     accepts = tuple(Accepts(**row) for row in read["accepts"])
     rest = {name: read[name] for name in plain}
     return rest | {"curve": Curve(knots[:, 0], knots[:, 1]), "accepts": accepts, "cameras": cameras, "doubt": doubt}
