@@ -289,6 +289,19 @@ def test_a_token_is_asked_for_and_roles_show(browser: Browser, tmp_path: Path, e
         tab.close()
 
 
+def test_a_gallery_is_begun_from_nothing(tab: Tab, served: Served, photo: Path) -> None:
+    served.gallery.erase(Where(cameras=frozenset({"c0", "c1", "c2"})))
+    served.service.known.forget()
+    page = tab.open()
+    until(page, "document.querySelector('h1')?.textContent === 'This gallery is empty'")
+    page.set_input_files("#choose", photo)
+    page.click("#found .nothing #enrol")
+    page.fill("dialog input[name=name]", "Ada")
+    page.click("dialog .main")
+    page.wait_for_selector(".person-head")
+    assert [(person.name, person.crops) for person in served.gallery.people()] == [("Ada", 1)]
+
+
 def test_mistakes_are_told(tab: Tab, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture at all")
     page = tab.upload(tmp_path / "broken.png")
