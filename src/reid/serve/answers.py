@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from reid.gallery.rows import row_id
 from reid.serve.schemas import Chance, RowId
 from reid.types import Crop
+
+
+def _told(text: object) -> object:
+    """Text that can be sent: bytes of a file's or folder's name that are no text are shown as codes."""
+    return text.encode("utf-8", "backslashreplace").decode() if isinstance(text, str) else text
+
+
+Text = Annotated[str, BeforeValidator(_told)]
 
 
 class Problem(BaseModel):
@@ -24,28 +32,23 @@ class CropOut(BaseModel):
     """A crop of the gallery."""
 
     id: RowId
-    name: str = Field(description="Of its file, without the folder.", examples=["c1t004_2.jpg"])
-    person: str | None = Field(None, description="Who it shows, where that is known.", examples=["Anna"])
-    camera: str | None = Field(None, examples=["c1"])
+    name: Text = Field(description="Of its file, without the folder.", examples=["c1t004_2.jpg"])
+    person: Text | None = Field(None, description="Who it shows, where that is known.", examples=["Anna"])
+    camera: Text | None = Field(None, examples=["c1"])
     time: float | None = Field(None, description="In seconds on the cameras' clock.", examples=[304.4])
-    tracklet: str | None = Field(None, examples=["c1t004"])
+    tracklet: Text | None = Field(None, examples=["c1t004"])
 
     @classmethod
     def of(cls, crop: Crop) -> CropOut:
         """A crop as it is told."""
         return cls(
             id=row_id(crop),
-            name=_told(crop.name),
-            person=crop.pid and _told(crop.pid),
-            camera=crop.camera and _told(crop.camera),
+            name=crop.name,
+            person=crop.pid,
+            camera=crop.camera,
             time=crop.time,
-            tracklet=crop.tracklet and _told(crop.tracklet),
+            tracklet=crop.tracklet,
         )
-
-
-def _told(text: str) -> str:
-    """Text that can be sent: bytes of a file name that are no text are shown as codes."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class MatchOut(BaseModel):
@@ -98,7 +101,7 @@ class VerdictOut(BaseModel):
 class CandidateOut(BaseModel):
     """Somebody who is enrolled."""
 
-    person: str
+    person: Text
     distance: float
     probability: Chance | None
 
@@ -106,7 +109,7 @@ class CandidateOut(BaseModel):
 class IdentityOut(BaseModel):
     """Who a query shows."""
 
-    person: str | None = Field(description="null: nobody who is enrolled.")
+    person: Text | None = Field(description="null: nobody who is enrolled.")
     enrolled: Chance | None = Field(
         description="The probability that it is somebody who is enrolled; null where unknown."
     )
@@ -135,9 +138,9 @@ class ChangedOut(BaseModel):
 class ReceiptOut(BaseModel):
     """What was erased. It holds nothing of what it tells of."""
 
-    what: str = Field(examples=["people p:1f6e0c1d2b3a4958"])
+    what: Text = Field(examples=["people p:1f6e0c1d2b3a4958"])
     rows: int
-    by: str
+    by: Text
     at: float = Field(description="In seconds since 1970.")
     entry: int = Field(description="Number of the log's entry.")
     digest: str = Field(description="Of that entry.")
@@ -146,9 +149,9 @@ class ReceiptOut(BaseModel):
 class PersonOut(BaseModel):
     """Somebody who is enrolled."""
 
-    name: str
+    name: Text
     crops: int
-    cameras: list[str]
+    cameras: list[Text]
     first: float | None = Field(description="Time of the earliest crop; null where none has one.")
     last: float | None
 
@@ -163,7 +166,7 @@ class PeopleOut(BaseModel):
 class SightingOut(BaseModel):
     """Somebody seen by one camera for a while."""
 
-    camera: str | None
+    camera: Text | None
     first: float | None
     last: float | None
     crops: list[CropOut]
@@ -172,7 +175,7 @@ class SightingOut(BaseModel):
 class TimelineOut(BaseModel):
     """Where and when somebody was seen, earliest first; crops without a time at the end."""
 
-    name: str
+    name: Text
     crops: int
     sightings: list[SightingOut]
 
@@ -180,7 +183,7 @@ class TimelineOut(BaseModel):
 class CameraOut(BaseModel):
     """A camera of the gallery."""
 
-    name: str
+    name: Text
     crops: int
 
 
@@ -206,7 +209,7 @@ class StatsOut(BaseModel):
 class MeOut(BaseModel):
     """Who asks."""
 
-    name: str
+    name: Text
     roles: list[str]
 
 
