@@ -336,3 +336,15 @@ def test_the_description_is_complete(looked: Served) -> None:
         for about in methods.values():
             assert about["description"], path
             assert about["responses"].keys() & {"200", "201"}
+
+
+def test_names_that_are_no_text_are_told_as_codes(served: Served, embedder: Embedder) -> None:
+    odd = Crop("street/\udcff.png", "Zo\udcff", "c\udcff", tracklet="t\udcff")
+    served.gallery.add(Embeddings(vectors(embedder, 7), (odd,), embedder.fingerprint))
+    served.service.known.forget()
+    assert "Zo\\udcff" in {person["name"] for person in served.get("/v1/people").json()["people"]}
+    assert served.get("/v1/stats").json()["cameras"][-1]["name"] == "c\\udcff"
+    told = served.get(f"/v1/crops/{id_of(odd)}").json()
+    assert (told["name"], told["tracklet"]) == ("\\udcff.png", "t\\udcff")
+    assert served.post("/v1/identify", files=files(7)).json()["answers"][0]["person"] == "Zo\\udcff"
+    assert served.post("/v1/search", files=files(7)).status_code == 200

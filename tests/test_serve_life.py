@@ -92,6 +92,8 @@ def test_a_batch_waits_for_others_but_not_for_ever() -> None:
     work = Doubling()
 
     async def ask(batcher: Batcher[int, int]) -> None:
+        await asyncio.wait_for(batcher([7]), 0.25)  # alone, it does not wait
+        await batcher([8, 9])
         tasks = [asyncio.create_task(batcher([i])) for i in (1, 2)]
         await asyncio.sleep(0.05)
         tasks.append(asyncio.create_task(batcher([3])))
@@ -99,7 +101,7 @@ def test_a_batch_waits_for_others_but_not_for_ever() -> None:
         await batcher([5])
 
     run(work, ask, wait=0.3)
-    assert work.batches == [[1, 2, 3], [5]]
+    assert work.batches == [[7], [8, 9], [1, 2, 3], [5]]
 
 
 def test_who_has_given_up_is_left_out() -> None:

@@ -13,9 +13,9 @@ from starlette.formparsers import MultiPartParser
 from reid import __version__
 from reid.errors import ReidError
 from reid.serve import page, people, problems, searching, upkeep
+from reid.serve.answers import Problem
 from reid.serve.batching import Busy
 from reid.serve.guard import Guard
-from reid.serve.schemas import Problem
 from reid.serve.service import Service
 from reid.serve.tokens import Tokens
 

@@ -19,9 +19,9 @@ class Busy(Exception):
 class Batcher(Generic[Item, Result]):
     """Collects items of concurrent callers and works on them together, in one thread, in the order they came.
 
-    A batch starts when `most` items wait, or `wait` seconds after the first of them came while nothing was under way;
-    items that come while a batch is under way form the next one. What was asked for by a caller who has given up is
-    left out.
+    A batch starts at once, and items that come while it is under way form the next one. Where the last batch was
+    shared, so that others may be expected, the next waits `wait` seconds for more, or until `most` are there. What was
+    asked for by a caller who has given up is left out.
 
     Args:
         work: from items to as many results; called in a thread of the batcher's own, never twice at once. What it
@@ -46,7 +46,7 @@ class Batcher(Generic[Item, Result]):
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._changed = asyncio.Event()
-        self._closing = False
+        self._closing, self._last = False, 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -88,7 +88,7 @@ class Batcher(Generic[Item, Result]):
                     return
                 await self._changed.wait()
                 continue
-            if self._wait and len(self._waiting) < self._most and not self._closing:
+            if self._wait and self._last > 1 and len(self._waiting) < self._most and not self._closing:
                 await self._gather_more()
             await self._one_batch()
 
@@ -110,6 +110,7 @@ class Batcher(Generic[Item, Result]):
                 batch.append((item, future))
         if not batch:
             return
+        self._last = len(batch)
         self._on_batch(len(batch))
         loop = asyncio.get_running_loop()
         try:

@@ -11,27 +11,11 @@ from fastapi import Form, Path, Query, Response
 
 from reid.gallery.records import Summary
 from reid.gallery.rows import Rows, Where
+from reid.serve.answers import ChangedOut, CropOut, PeopleOut, PersonOut, RowsOut, SightingOut, TimelineOut
 from reid.serve.pictures import Looked, shown
 from reid.serve.problems import Refused
 from reid.serve.routes import By, It, routes
-from reid.serve.schemas import (
-    AddUploads,
-    ChangedOut,
-    CropOut,
-    Enrol,
-    Forget,
-    Merge,
-    Name,
-    PeopleOut,
-    PersonOut,
-    Rename,
-    RowId,
-    RowsOut,
-    SightingOut,
-    Split,
-    TimelineOut,
-    Word,
-)
+from reid.serve.schemas import AddUploads, Enrol, Forget, Merge, Name, Rename, RowId, Split, Word
 from reid.serve.service import Service
 from reid.types import Crop, Embeddings
 

@@ -1,8 +1,7 @@
-"""The process: where it listens, when it stops, and connections that dawdle."""
+"""The process: where it listens, and how it stops."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 import socket
@@ -10,13 +9,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from reid.errors import DataError
 from reid.serve.app import build
 from reid.serve.guard import HEAD_BYTES
+from reid.serve.lines import patient
 from reid.serve.logs import Relay
 from reid.serve.service import Service
 from reid.serve.settings import is_loopback
@@ -108,48 +106,11 @@ def server(
         logger.handlers, logger.propagate = [Relay(service.journal)], False
     logging.getLogger("uvicorn.error").propagate = False
 
-    class Patient(H11Protocol):
-        """Closes a connection whose request's head does not come in time."""
-
-        _hurry: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._watch()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._watch()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._calm()
-            super().connection_lost(exc)
-
-        def send_400_response(self, msg: str) -> None:
-            """For what is no HTTP. A request whose body turns out to be none is still being answered: not to this."""
-            if self.cycle is not None:
-                self.cycle.disconnected = True
-                self.cycle.message_event.set()
-            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                super().send_400_response(msg)
-            self.transport.close()
-
-        def _watch(self) -> None:
-            if self.cycle is not None and not self.cycle.response_complete:
-                self._calm()
-            elif self._hurry is None:
-                self._hurry = self.loop.call_later(settings.head_seconds, self.transport.close)
-
-        def _calm(self) -> None:
-            if self._hurry is not None:
-                self._hurry.cancel()
-                self._hurry = None
-
     config = uvicorn.Config(
         build(service, tokens),
         host,
         port,
-        http=Patient,
+        http=patient(settings.head_seconds),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -12,23 +12,19 @@ from fastapi import Form, Path, Query
 from reid.gallery.rows import Where
 from reid.identify import Identity
 from reid.quality import Floats
-from reid.serve.problems import Refused
-from reid.serve.routes import By, It, routes
-from reid.serve.schemas import (
+from reid.serve.answers import (
     AnswerOut,
     CandidateOut,
     CropOut,
     IdentifyOut,
-    IdentifyUploads,
     IdentityOut,
     MatchOut,
-    RowId,
-    Search,
     SearchOut,
-    SearchUploads,
     VerdictOut,
-    VerifyUploads,
 )
+from reid.serve.problems import Refused
+from reid.serve.routes import By, It, routes
+from reid.serve.schemas import IdentifyUploads, RowId, Search, SearchUploads, VerifyUploads
 from reid.serve.service import Service, Terms
 from reid.types import Crop, Embeddings, Match
 from reid.verify import Verifier

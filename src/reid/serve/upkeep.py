@@ -8,9 +8,10 @@ from fastapi import APIRouter, Response
 
 from reid import __version__
 from reid.gallery.rows import Where
+from reid.serve.answers import CameraOut, ChangedOut, HealthOut, MeOut, ReceiptOut, StatsOut
 from reid.serve.problems import Refused
 from reid.serve.routes import By, It, routes
-from reid.serve.schemas import CameraOut, ChangedOut, Erase, Filter, HealthOut, MeOut, ReceiptOut, StatsOut
+from reid.serve.schemas import Erase, Filter
 
 reading, erasing, public = routes("read", "Upkeep"), routes("erase", "Erase"), APIRouter(tags=["Upkeep"])
 

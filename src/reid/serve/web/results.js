@@ -12,8 +12,8 @@ export function doubtNote(doubt, evidence) {
   return h("p", { class: "doubt" }, icon("doubt"), h("span", {}, h("b", {}, `The photo is ${words}.`), left));
 }
 
-export function emptyAnswers(title, text) {
-  return h("div", { class: "nothing" }, icon("person"), h("h2", {}, title), h("p", {}, text));
+export function emptyAnswers(title, text, action = null) {
+  return h("div", { class: "nothing" }, icon("person"), h("h2", {}, title), h("p", {}, text), action);
 }
 
 export function waitingAnswers() {

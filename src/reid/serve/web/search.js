@@ -191,13 +191,17 @@ function showFound() {
   if (!place) return;
   if (!found) return void place.replaceChildren(waitingAnswers());
   const { matches, doubt, evidence } = found.answer;
-  if (!matches.length) return void place.replaceChildren(emptyAnswers("Nobody", "The cameras and times that are chosen leave nobody to find. Choose more of them."));
+  const naming = may("write") ? h("button", { type: "button", class: "main", id: "enrol", onclick: (event) => attempt(enrol, event.currentTarget) }, icon("person"), "Name this person") : null;
+  if (!matches.length) {
+    const why = state.stats.crops ? "The cameras and times that are chosen leave nobody to find. Choose more of them." : "The gallery is empty. Name this person to begin.";
+    return void place.replaceChildren(emptyAnswers("Nobody", why, state.stats.crops ? null : naming));
+  }
   const words = wanted.per === "person" ? many(matches.length, "person or tracklet", "people and tracklets") : many(matches.length, "crop");
   const head = h(
     "div",
     { class: "found-head" },
     h("div", {}, h("h2", {}, words), h("p", { class: "quiet" }, "Nearest first. The probability is of each pair alone, as likely as not beforehand.")),
-    may("write") ? h("button", { type: "button", class: "main", id: "enrol", onclick: (event) => attempt(enrol, event.currentTarget) }, icon("person"), "Name this person") : null,
+    naming,
   );
   const keys = may("write") ? h("p", { class: "keys quiet" }, h("kbd", {}, "←"), h("kbd", {}, "→"), " move, ", h("kbd", {}, "R"), " right, ", h("kbd", {}, "W"), " wrong. ", query.photo ? "Marking keeps the photo in the gallery." : "") : null;
   place.replaceChildren(...[head, doubtNote(doubt, evidence), answerList(matches, found.marks, may("write") ? mark : null), keys].filter(Boolean));
