@@ -9,6 +9,7 @@ demo: .venv/.core
 	$(BIN)/reid demo -o demo
 
 test: .venv/.dev
+	$(BIN)/python scripts/milvus || test -n "$${REID_STORES+given}"
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
 
 .venv/.core: pyproject.toml constraints.txt
@@ -21,4 +22,4 @@ test: .venv/.dev
 	touch $@
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-milvus demo

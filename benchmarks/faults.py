@@ -1,7 +1,7 @@
 """Galleries under fire: killed in the middle of writing, on a full disk, with many at once.
 
     python benchmarks/faults.py kill [--rounds 200] [--address FILE.db]     kill -9 at random moments of mixed writes
-    python benchmarks/faults.py full [--megabytes 12]                       a disk that fills up
+    python benchmarks/faults.py full [--megabytes 12 | --folder SMALL_DISK]   a disk that fills up
     python benchmarks/faults.py crowd [--minutes 2]                         two writers and ten readers
 
 `kill` starts a process that adds, names, erases and judges crops, and says on its output what it is going to do and
@@ -150,7 +150,8 @@ def full(megabytes: int, folder: Path, limit: bool = True) -> tuple[int, str]:
     if limit:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (megabytes << 20, hard))
-    address, state, said = str(folder / "full.db"), {}, ""
+    address, state, said, spare = str(folder / "full.db"), {}, "", folder / "spare"
+    spare.write_bytes(bytes(4 << 20))
     gallery = Gallery.open(address, MODEL, DIM)
     try:
         for number in range(10_000):
@@ -161,6 +162,9 @@ def full(megabytes: int, folder: Path, limit: bool = True) -> tuple[int, str]:
     assert "disk is full" in said, said
     check(gallery, [state])  # while it is still full
     gallery.close()
+    with Gallery.open(address, MODEL, DIM) as gallery:
+        check(gallery, [state])
+    spare.unlink()
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     with Gallery.open(address, MODEL, DIM) as gallery:

@@ -378,7 +378,7 @@ MISTAKES = {
         "/proc/none",
     ),
     "no such recipe": (["train", "STREET", "-o", "run", "--recipe", "best"], "osnet"),
-    "weights that are not": (["export", "PICTURE", "-o", "m.onnx"], "not a readable weights file"),
+    "weights that are not": (["export", "PICTURE", "-o", "m.onnx"], "is of no format that can be read"),
     "query that is no picture": (["search", "MODEL", "STREET", "--model", "MODEL"], ""),
 }
 
@@ -519,7 +519,7 @@ def test_mistakes_in_verify_are_told_in_a_sentence(run: Run, calibrated: Path, m
         ([tmp_path / "gone.csv", *known], "no pair is left"),
         ([a, b, "--model", model], "has no calibration beside it"),
         ([a, b, "--model", model, "--calibration", tmp_path / "bad.json"], "is not a readable calibration"),
-        ([a, b, *known, "--views", "mirror"], "the same --model and --views"),
+        ([a, b, *known, "--views", "mirror"], "the same --model, --views and --precision"),
         ([a, b, *known, "--far", "1e-9"], "a false-accept rate of 1e-09 was asked for"),
         ([a, b, *known, "--far", "2"], "not a number between 0 and 1"),
         (["--fit", calibrated.parent / "crops", *known], "--fit takes the crops after it and -o FILE"),

@@ -106,6 +106,16 @@ def test_weights_of_another_model_beside_a_file_are_not_taken_for_its_own(pair: 
         Embedder(tmp_path / "a.onnx", engine="torch")
 
 
+def test_names_that_are_no_text(model: Path, tmp_path: Path) -> None:
+    """Found by scripts/fuzz: ONNX Runtime hands over the name of a dimension undecoded."""
+    for name in (b"batch", b"images", b"reid"):
+        (tmp_path / "a.onnx").write_bytes(model.read_bytes().replace(name, b"\xc5" + name[1:]))
+        try:
+            Embedder(tmp_path / "a.onnx")
+        except ModelError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+
+
 # The choice
 
 
@@ -118,7 +128,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Engines in the order in which they are timed; OpenVINO is made to seem the fastest."""
     asked: list[str] = []
 
-    def rate(engine: engines.Engine, *arguments: object) -> float:
+    def rate(engine: engines.Engine, *arguments: object, rounds: int) -> float:
         asked.append(engine.name)
         return 200.0 if engine.name == "openvino" else 100.0
 
@@ -131,13 +141,13 @@ def test_the_fastest_engine_is_found_once_and_remembered(model: Path, timed: lis
     before = first.arrays(look(HANDFUL - 1))
     assert (first.engine.name, timed) == ("onnxruntime", [])
     first.arrays(look(1))
-    assert (first.engine.name, timed) == ("openvino", ["onnxruntime", "openvino"])
+    assert (first.engine.name, timed) == ("openvino", ["onnxruntime", "openvino"] * 2)
     np.testing.assert_allclose(first.arrays(look(HANDFUL - 1)), before, atol=1e-5)
     again = Embedder(model, threads=1)
     again.arrays(look(HANDFUL))
-    assert (again.engine.name, len(timed)) == ("openvino", 2)
+    assert (again.engine.name, len(timed)) == ("openvino", 4)
     Embedder(model, threads=2).arrays(look(HANDFUL))
-    assert len(timed) == 4
+    assert len(timed) == 8
 
 
 def test_a_stream_changes_engine_on_its_way(model: Path, timed: list[str], draw: Callable[..., Path]) -> None:
@@ -197,7 +207,7 @@ def test_an_engine_that_disagrees_is_not_chosen(model: Path, timed: list[str], m
     monkeypatch.setattr(OpenVino, "run", lambda *arguments: run(*arguments)[:, ::-1])
     embedder = Embedder(model, threads=1)
     embedder.arrays(look(HANDFUL))
-    assert (embedder.engine.name, timed) == ("onnxruntime", ["onnxruntime"])
+    assert (embedder.engine.name, timed) == ("onnxruntime", ["onnxruntime"] * 2)
 
 
 def test_rates_are_of_whole_batches(tmp_path: Path) -> None:

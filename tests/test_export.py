@@ -211,6 +211,30 @@ def test_what_is_refused(weights: Path, tmp_path: Path, street: list[Crop]) -> N
         export_model(weights, tmp_path / "a.tflite")
     with pytest.raises(DataError, match="ranking needs 3"):
         export_model(weights, tmp_path / "a.onnx", Export("int8"), street[:2])
+    (tmp_path / "broken.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="the sample has 0 crops that can be read"):
+        export_model(weights, tmp_path / "a.onnx", Export("int8"), [Crop(str(tmp_path / "broken.jpg"))] * 5)
+
+
+def test_a_fixed_batch_is_quantised_as_such(tmp_path: Path, street: list[Crop]) -> None:
+    rng = np.random.default_rng(2)
+    node = onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [node("Reshape", ["x", "shape"], ["flat"]), node("MatMul", ["flat", "w"], ["y"])],
+        "fixed",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [3, 3, 8, 4])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [3, 12])],
+        [
+            onnx.numpy_helper.from_array(np.array([3, 96]), "shape"),
+            onnx.numpy_helper.from_array(rng.normal(size=(96, 12)).astype(np.float32), "w"),
+        ],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "fixed.onnx")
+    how = Export("int8", like="half", drift=100)
+    done = export_model(tmp_path / "fixed.onnx", tmp_path / "small.onnx", how, street)
+    assert done.about["export"]["precision"] == "int8"
+    assert Embedder(tmp_path / "small.onnx").engine.batch == 3
 
 
 # Drift

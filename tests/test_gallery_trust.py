@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +75,35 @@ def test_two_writers_and_ten_readers_meet_no_lock() -> None:
     assert "no error" in faults("crowd", "--minutes", 0.03)
 
 
+def test_many_may_make_it_at_once(tmp_path: Path) -> None:
+    for turn in range(5):
+        path = tmp_path / f"{turn}.db"
+        with ThreadPoolExecutor(8) as pool:
+            opened = list(pool.map(lambda _, path=path: Gallery.open(path, "m", 4), range(8)))
+        assert {gallery.count() for gallery in opened} == {0}
+        for gallery in opened:
+            gallery.close()
+
+
+def test_threads_share_a_gallery(tmp_path: Path) -> None:
+    rows = crowd(2000)
+    gallery = made(tmp_path / "g.db", rows[:1000])
+
+    def work(turn: int) -> int:
+        if turn % 3 == 0:
+            gallery.add(rows[1000 + 50 * turn : 1050 + 50 * turn])
+        elif turn % 3 == 1:
+            gallery.feedback(row_id(rows.crops[turn]), row_id(rows.crops[turn + 1]), True)
+        return sum(len(found) for found in gallery.search(rows[turn : turn + 4], 10))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(work, range(20))) == [40] * 20
+    assert gallery.count() == 1000 + 7 * 50
+    checked = gallery.verify_audit()
+    assert (checked.entries, checked.broken) == (1 + 7 + 7 + 20, None)
+    gallery.close()
+
+
 # ── erasure ──
 
 
@@ -98,7 +128,7 @@ def test_what_is_erased_is_in_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [trace for trace in traces if trace in after] == []
     assert rows.vectors[5].tobytes() in after  # of the cache, somebody else
     assert sum(piece not in after for piece in pieces(rows.vectors[5])) <= 1
-    blocks = b"".join(block.tobytes() for block in gallery._store._memory.vectors)
+    blocks = b"".join(block.tobytes() for block in gallery.store._memory.vectors)
     assert not [piece for piece in pieces(vector) if piece in blocks]
     assert (receipt.rows, receipt.by) == (10, "the officer")
     assert "Zacharias" not in str(receipt)
@@ -267,41 +297,46 @@ def test_a_gallery_without_rights_is_told(tmp_path: Path) -> None:
 
 
 def test_the_graph_is_a_cast_and_a_product() -> None:
-    rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT16, ["n", "d"])
-    queries = helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["q", "d"])
-    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["q", "n"])
-    nodes = [
-        helper.make_node("Cast", ["rows"], ["singles"], to=TensorProto.FLOAT),
-        helper.make_node("Gemm", ["queries", "singles"], ["scores"], transB=1),
+    one, half = TensorProto.FLOAT, TensorProto.FLOAT16
+    value = helper.make_tensor_value_info
+    steps = [
+        helper.make_node("Cast", ["block"], ["singles"], to=one),
+        helper.make_node("Gemm", ["queries", "singles"], ["found"], transB=1),
     ]
-    graph = helper.make_graph(nodes, "scan", [rows, queries], [scores])
+    body = helper.make_graph(steps, "block", [value("block", half, ["n", "d"])], [value("found", one, ["q", "n"])])
+    node = helper.make_node("Scan", ["rows"], ["scores"], num_scan_inputs=1, body=body)
+    given = [value("rows", half, ["b", "n", "d"]), value("queries", one, ["q", "d"])]
+    graph = helper.make_graph([node], "scan", given, [value("scores", one, ["b", "q", "n"])])
     opset = [helper.make_opsetid("", 18)]
-    assert load(Path(scan.__file__).with_name("scan.onnx")) == helper.make_model(
-        graph, opset_imports=opset, ir_version=9, producer_name="reid"
-    )
+    model = helper.make_model(graph, opset_imports=opset, ir_version=9, producer_name="reid")
+    assert load(Path(scan.__file__).with_name("scan.onnx")) == model
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(10))
 def test_the_scan_finds_what_a_plain_search_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "GROUP", 500)
+    monkeypatch.setattr(scan, "SCORES", 500)
     rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, 60, rng.integers(1, 30))
-    vectors = [
-        rng.integers(-4, 5, (n, 6)).astype(np.float16) if seed % 2 else rng.normal(size=(n, 6)).astype(np.float16)
-        for n in sizes
-    ]
-    hidden = [rng.random(n) < 0.2 for n in sizes]
-    parts = [
-        Part(v, np.where(h, np.inf, np.square(v.astype(np.float32)).sum(axis=1)).astype(np.float32))
-        for v, h in zip(vectors, hidden, strict=True)
-    ]
+    parts, plain = [], []
+    for _ in range(rng.integers(1, 20)):
+        shape = (int(rng.integers(1, 12)), 20, 6)
+        drawn = (rng.integers(-4, 5, shape) if seed % 2 else rng.normal(size=shape)).astype(np.float16)
+        squares = np.where(rng.random(shape[:2]) < 0.2, np.inf, np.square(drawn.astype(np.float32)).sum(axis=2))
+        squares = squares.astype(np.float32)
+        shown = [np.flatnonzero(rng.random(20) < 0.3) for _ in drawn]
+        if rng.random() < 0.5:
+            taken = np.concatenate([row[at] for row, at in zip(squares, shown, strict=True)])
+            parts.append(Part(list(drawn), taken, shown))
+            drawn = np.concatenate([block[at] for block, at in zip(drawn, shown, strict=True)])
+            squares = taken
+        else:
+            parts.append(Part(drawn, squares))
+        plain.append(np.where(np.isinf(squares.reshape(-1, 1)), 1e4, drawn.reshape(-1, 6).astype(np.float32)))
     queries, k = rng.normal(size=(rng.integers(1, 9), 6)).astype(np.float32), int(rng.integers(1, 50))
     rows, values = nearest(queries, parts, k)
-    every = np.concatenate(vectors).astype(np.float32)
-    every[np.concatenate(hidden)] = 1e4
-    expected = top_k(queries, every, k)
+    expected = top_k(queries, np.concatenate(plain).astype(np.float32), k)
     found = np.sqrt(np.maximum(values + np.square(queries).sum(axis=1)[:, None], 0))
     shown = expected.distances < 1e3
+    assert found.shape == expected.distances.shape
     np.testing.assert_allclose(found[shown], expected.distances[shown], atol=1e-3)
     assert np.isinf(found[~shown]).all()
     assert len(np.unique(rows[0])) == rows.shape[1]
@@ -310,6 +345,6 @@ def test_the_scan_finds_what_a_plain_search_finds(seed: int, monkeypatch: pytest
 def test_memory_is_half(tmp_path: Path) -> None:
     gallery = made(tmp_path / "g.db", rows := crowd(5000, dim=64), pictures=False)
     gallery.search(rows[:1])
-    held = sum(block.nbytes for block in gallery._store._memory.vectors)
+    held = sum(block.nbytes for block in gallery.store._memory.vectors)
     assert held == 5 * memory.BLOCK * 64 * 2
     gallery.close()

@@ -26,7 +26,7 @@ ROOMS: list[set[str]] = [
     {"engines"},
     {"embed", "gallery", "evaluation_charts", "evaluation_page", "feed", "graph", "machine", "runs"},
     {"validation", "drift", "bench", "export", "job", "matcher", "indexing", "plot", "reid", "calibrate"},
-    {"training", "convert", "imprint", "recipes", "processes"},
+    {"training", "convert", "imprint", "recipes", "processes", "serve"},
     {"cli"},
     {"__main__"},
 ]

@@ -21,7 +21,7 @@ from reid.verify import Accepts, Correction, Curve, Doubt, Verifier, beside
 from reid.verify import fit as fitting
 from reid.verify.curve import KINDS, fit_isotonic, isotonic, log_odds, logistic, sigmoid
 from reid.verify.measure import calibration_error, log_loss, reliability
-from reid.verify.pairs import Pairs, labelled, thinned, tracked
+from reid.verify.pairs import Pairs, judged, labelled, thinned, tracked
 from reid.verify.verifier import distances
 
 
@@ -595,3 +595,51 @@ def test_accepts_and_corrections_check_themselves() -> None:
         Accepts(0.0, 1, 1, 1, 0, 1)
     with pytest.raises(ShapeError):
         Correction(1, float("nan"), 1.0)
+
+
+# ── pairs that somebody judged ──
+
+
+def test_judged_pairs_are_those_that_words_are_about() -> None:
+    made = crowd(5, cameras=2)
+    path = {crop.path: i for i, crop in enumerate(made.crops)}
+    of = [[c.path for c in made.crops if c.pid == f"p{p}"] for p in range(5)]
+    words = {(of[0][0], of[0][1]): True, (of[0][2], of[0][1]): True, (of[1][0], of[1][1]): True}
+    words |= {(of[1][1], of[0][0]): False, (of[2][0], of[0][0]): False, (of[3][0], "elsewhere.jpg"): True}
+    words |= {(of[4][0], of[4][1]): True, (of[4][1], of[4][0]): False}  # which is no person to learn from
+    found = judged([made], words)
+    told = {frozenset(pair) for pair in found.rows[found.same].tolist()}
+    zero = [path[p] for p in of[0][:3]]
+    assert told == {frozenset(p) for p in [(zero[0], zero[1]), (zero[1], zero[2]), (zero[0], zero[2])]} | {
+        frozenset((path[of[1][0]], path[of[1][1]]))
+    }
+    others = {frozenset(pair) for pair in found.rows[~found.same].tolist()}
+    assert others == {frozenset((path[of[1][1]], zero[0])), frozenset((path[of[2][0]], zero[0]))}
+
+
+def test_judged_pairs_of_everybody_are_the_labelled_ones() -> None:
+    made = crowd(12, cameras=2)
+    every = [(a, b) for i, a in enumerate(made.crops) for b in made.crops[i + 1 :]]
+    words = {(a.path, b.path): a.pid == b.pid for a, b in every}
+    mine, theirs = judged([made], words), labelled([made], "diagonal")
+    assert len(mine) == len(theirs)
+    assert sorted(mine.distances[mine.same].tolist()) == sorted(theirs.distances[theirs.same].tolist())
+    assert Verifier.fit(mine).curve.log_odds(np.array([1.0])) == Verifier.fit(theirs).curve.log_odds(np.array([1.0]))
+
+
+def test_a_table_of_judged_pairs_is_read(tmp_path: Path) -> None:
+    from reid.data import pairs
+
+    table = tmp_path / "p.csv"
+    table.write_text("a;b;same;note\nx.jpg;y.jpg;Yes;\nx.jpg;z.jpg;no;late\n")
+    assert pairs.is_judged(table)
+    assert [(a.name, b.name, same) for a, b, same in pairs.read_judged(table)] == [
+        ("x.jpg", "y.jpg", True),
+        ("x.jpg", "z.jpg", False),
+    ]
+    table.write_text("a,b,same\nx.jpg,y.jpg,perhaps\n")
+    with pytest.raises(DataError, match=r"line 2 .* 'perhaps' .* yes or no"):
+        pairs.read_judged(table)
+    table.write_text("a,b\nx.jpg,y.jpg\n")
+    assert not pairs.is_judged(table)
+    assert not pairs.is_judged(tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from reid import images, quality
 from reid.embed import Embedder, Skipped
 from reid.types import Crop, Embeddings
 from reid.verify import Verifier
-from reid.verify.pairs import MOST, Pairs, labelled, thinned, tracked
+from reid.verify.pairs import MOST, Pairs, judged, labelled, thinned, tracked
 
 WORSENED = 500  # crops of each set that are also looked at gone wrong
 TRACKS = "tracks"
@@ -24,6 +24,7 @@ def calibrate(
     about: str = "",
     on_skip: Callable[[Skipped], None] | None = None,
     progress: Callable[[int], None] | None = None,
+    words: Mapping[tuple[str, str], bool] | None = None,
 ) -> Verifier:
     """Fit a Verifier on crops that the model was not trained on.
 
@@ -37,12 +38,13 @@ def calibrate(
         about: what it is fitted on, in words, to be kept.
         on_skip: called for each picture that cannot be read; without it the first one raises.
         progress: called with the number of pictures looked at since the last call.
+        words: which pairs of paths show one person, by somebody who looked; these count then, and no protocol does.
 
     Raises:
         DataError: there are no pairs of one kind, or too few people.
     """
     made = [embedder([crops[i] for i in thinned(crops, MOST)], progress, on_skip) for crops in sets]
-    verifier = Verifier.fit(pairs(made, protocol), about, cameras)
+    verifier = Verifier.fit(pairs(made, protocol, words), about, cameras)
     both, measured, natural = [], [], []
     for some in made:
         few = some[thinned(some.crops, WORSENED)]
@@ -54,9 +56,11 @@ def calibrate(
         natural.append(np.arange(2 * len(few)) < len(few))
         if progress:
             progress(len(few))
-    return verifier.doubting(pairs(both, protocol), np.concatenate(measured), np.concatenate(natural))
+    return verifier.doubting(pairs(both, protocol, words), np.concatenate(measured), np.concatenate(natural))
 
 
-def pairs(sets: Sequence[Embeddings], protocol: str) -> Pairs:
-    """The pairs that a protocol counts; "tracks" for those that tracks tell."""
+def pairs(sets: Sequence[Embeddings], protocol: str, words: Mapping[tuple[str, str], bool] | None = None) -> Pairs:
+    """The pairs that a protocol counts, "tracks" for those that tracks tell; or those that words are about."""
+    if words is not None:
+        return judged(sets, words)
     return tracked(sets) if protocol == TRACKS else labelled(sets, protocol)

@@ -69,6 +69,18 @@ def chosen(crops: Sequence[Crop], most: int = MOST_CROPS) -> list[Crop]:
     return sorted(taken or crops[:most], key=lambda crop: crop.path)
 
 
+def check_enough(crops: Sequence[Crop]) -> None:
+    """Refuse a sample that cannot be ranked.
+
+    Raises:
+        DataError: there are fewer than three crops.
+    """
+    if len(crops) < 3:
+        raise DataError(
+            f"the sample has {len(crops)} crops that can be read; ranking needs 3, and a few hundred tell more"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Drift:
     """What changes on a sample when a file takes the place of the network it was made of.
@@ -96,11 +108,7 @@ class Drift:
         Raises:
             DataError: there are fewer than three crops.
         """
-        count = len(before.crops)
-        if count < 3:
-            raise DataError(
-                f"the sample has {count} crops that can be read; ranking needs 3, and a few hundred tell more"
-            )
+        check_enough(before.crops)
         cosine = cosines(before.vectors, after.vectors)
         kept, correlation = _rankings(before.vectors, after.vectors)
         cameras = {crop.camera for crop in before.crops}
@@ -113,7 +121,9 @@ class Drift:
             except DataError:
                 pass  # nobody is there twice, so that labels tell nothing
         mean = float(cosine.mean())
-        return cls(count, (float(cosine.min()), mean), kept, correlation, metrics, protocol if metrics else "")
+        return cls(
+            len(before.crops), (float(cosine.min()), mean), kept, correlation, metrics, protocol if metrics else ""
+        )
 
     @property
     def points(self) -> float | None:

@@ -14,17 +14,19 @@ from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from reid import images
-from reid.cache import Cache
 from reid.distance import normalise
 from reid.engines import Engine, able, open_engine, reopen
 from reid.errors import ImageError, ModelError
 from reid.images import RGB, Preprocess
 from reid.types import Crop, Embeddings, Vectors
+
+if TYPE_CHECKING:
+    from reid.cache import Cache
 
 DEFAULT_MODEL = "general"
 HANDFUL = 256
@@ -147,7 +149,7 @@ class Embedder:
         step, threads = self._split(len(checked))
 
         def work(start: int) -> Vectors:
-            return self._embed([self.preprocess.look(p) for p in checked[start : start + step]], threads)
+            return self.views([self.preprocess.look(p) for p in checked[start : start + step]], threads)
 
         if step == len(checked):
             return work(0)
@@ -167,7 +169,9 @@ class Embedder:
         if len(first) <= step and len(first) < self.batch * self.threads:  # nothing to share out
             if first:
                 self.settle(len(first))
-                yield self._added_up(self._work(first, threads))
+                done = self._work(first, threads)
+                self.seconds["waiting"] += done[1] + done[2]
+                yield self._added_up(done)
             return
         with ThreadPoolExecutor(self.threads, thread_name_prefix="embed") as pool:
             ahead: deque[Future[tuple[Batch, float, float]]] = deque()
@@ -244,7 +248,7 @@ class Embedder:
             except ImageError as error:
                 skipped.append(Skipped(crop, str(error)))
         decoded = time.perf_counter()
-        for (i, _, _), vector in zip(fresh, self._embed([looks for _, _, looks in fresh], threads), strict=True):
+        for (i, _, _), vector in zip(fresh, self.views([looks for _, _, looks in fresh], threads), strict=True):
             good[i] = (good[i][0], vector)
         if self.cache and fresh:
             self.cache.put({digest: good[i][1] for i, digest, _ in fresh})
@@ -252,8 +256,9 @@ class Embedder:
         batch = Batch(tuple(crop for crop, _ in good), stacked, tuple(skipped))
         return batch, decoded - started, time.perf_counter() - decoded
 
-    def _embed(self, looks: list[list[RGB]], threads: int) -> Vectors:
-        """One vector per image from its views: their mean, at unit length where the model's vectors have that."""
+    def views(self, looks: Sequence[Sequence[RGB]], threads: int | None = None) -> Vectors:
+        """(N, D) of N pictures from what `preprocess.look` made of each: the mean over its views, at unit length where
+        the model's vectors have that."""
         if not looks:
             return np.empty((0, self.dim), np.float32)
         views = np.stack([view for each in looks for view in each])

@@ -43,6 +43,15 @@ EXTRAS = {
     "tensorboard": "tensorboard",
     "sklearn": "identify",
     "umap": "umap",
+    "psycopg": "postgresql",
+    "pymilvus": "milvus",
+    "grpc": "milvus",
+    "fastapi": "serve",
+    "starlette": "serve",
+    "pydantic": "serve",
+    "uvicorn": "serve",
+    "python_multipart": "serve",
+    "prometheus_client": "serve",
 }
 """Packages that reid can do without, and the extra that brings each."""
 

@@ -82,32 +82,36 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ImageError(f"{path} cannot be opened ({reason}); check the path and its permissions") from None
 
 
-def decode(data: bytes, name: str = "the image") -> RGB:
-    """Decode a file's content to (H, W, 3) uint8 RGB; `name` is used in messages."""
+def decode(data: bytes, name: str = "the image", most: int = MAX_PIXELS) -> RGB:
+    """Decode a file's content to (H, W, 3) uint8 RGB; `name` is used in messages, `most` pixels are read.
+
+    Raises:
+        ImageError: it cannot be decoded, or has more pixels, which is known before they are unpacked.
+    """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes); remove it or copy it again")
     if data[:2] == b"\xff\xd8" and data.find(b"Exif", 0, 4096) < 0:
         try:
             height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-            _check_pixels(width, height, name)
+            _check_pixels(width, height, name, most)
             if space in ("YCbCr", "Gray", "RGB"):
                 rgb: RGB = simplejpeg.decode_jpeg(data, "RGB")
                 return rgb
         except ValueError:
             pass  # Pillow reads some that libjpeg-turbo refuses, and says better what is wrong with the others
-    return _decode_with_pillow(data, name)
+    return _decode_with_pillow(data, name, most)
 
 
-def _decode_with_pillow(data: bytes, name: str) -> RGB:
+def _decode_with_pillow(data: bytes, name: str, most: int) -> RGB:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
-            _check_pixels(*image.size, name)
+            _check_pixels(*image.size, name, most)
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
-        raise ImageError(f"{name} unpacks to more than {MAX_PIXELS:,} pixels; scale it down first") from None
+        raise ImageError(f"{name} unpacks to more than {most:,} pixels; scale it down first") from None
     except UnidentifiedImageError:
         raise ImageError(
             f"{name} is no picture that reid knows ({', '.join(_FORMATS)}); convert or remove it"
@@ -118,11 +122,9 @@ def _decode_with_pillow(data: bytes, name: str) -> RGB:
         raise ImageError(f"{name} is damaged ({error}); replace or remove it") from None
 
 
-def _check_pixels(width: int, height: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name} is {width}×{height} pixels; at most {MAX_PIXELS:,} pixels are read, scale it down first"
-        )
+def _check_pixels(width: int, height: int, name: str, most: int) -> None:
+    if width * height > most:
+        raise ImageError(f"{name} is {width}×{height} pixels; at most {most:,} pixels are read, scale it down first")
 
 
 def _to_rgb(image: Image.Image) -> RGB:

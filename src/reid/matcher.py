@@ -15,6 +15,8 @@ from reid.distance import top_k
 from reid.embed import Embedder, Skipped
 from reid.errors import DataError, ModelError
 from reid.evaluation import codes
+from reid.gallery.address import is_address
+from reid.gallery.gallery import Gallery
 from reid.types import Embeddings, Ranking
 
 
@@ -111,11 +113,14 @@ def gather(
     """Embeddings of whatever a user hands in: read from a file of embeddings, computed from anything else.
 
     Args:
-        source: an image, several, a folder, a list file, a CSV, or a file of embeddings.
+        source: an image, several, a folder, a list file, a CSV, a file of embeddings, or the address of a gallery.
         embedder: called when something must be computed.
         on_skip: called for each picture that cannot be read; without it the first one raises.
         progress: called with the number of crops done since the last call.
     """
     if isinstance(source, str | Path) and Path(source).is_file() and files.is_embeddings(source):
         return files.load(source)
+    if isinstance(source, str | Path) and is_address(source):
+        with Gallery.open(source) as gallery:
+            return gallery.embeddings()
     return embedder()(data.read(source), progress, on_skip)

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -176,13 +176,19 @@ def unpack_crops(data: NDArray[np.uint8]) -> tuple[Crop, ...]:
 
 
 def crop_to_json(crop: Crop) -> str:
-    row = {f.name: getattr(crop, f.name) for f in fields(crop)}
-    row = {
-        k: dict(v) if k == "extra" else v
-        for k, v in row.items()
-        if v is not None and v != {} and (k, v) != ("role", "person")
-    }
-    return json.dumps(row, ensure_ascii=True, separators=(",", ":"))
+    row: dict[str, Any] = {"path": crop.path}
+    for name in ("pid", "camera", "time", "tracklet"):
+        value = getattr(crop, name)
+        if value is not None:
+            row[name] = value
+    if crop.role != "person":
+        row["role"] = crop.role
+    if crop.extra:
+        row["extra"] = dict(crop.extra)
+    return _ENCODE(row)
+
+
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode  # made once, since making one takes longer than using it
 
 
 def crop_from_json(line: str) -> Crop:

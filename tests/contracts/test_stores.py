@@ -20,13 +20,18 @@ from reid.gallery.address import Address
 from reid.gallery.rows import Rows, Where, row_ids
 from reid.gallery.store import Store
 from reid.types import Crop
+from tests import servers
 from tests.reference.store import Plain
 
 DIM, STEPS, NAMES = 16, 2000, 150
 CAMERAS = ["1", "2", "front door", 'o"dd\\', "três"]
 PEOPLE, TRACKLETS, TAGS = [*"abcdefgh", "Zoë"], [f"t{i}" for i in range(12)], ["night", "bag", "with space", "[x"]
 
-ADDRESSES: dict[str, Callable[[Path], str]] = {"sqlite": lambda folder: str(folder / "people.db")}
+ADDRESSES: dict[str, Callable[[Path], str]] = {
+    "sqlite": lambda folder: str(folder / "people.db"),
+    "postgresql": lambda _: servers.fresh("postgresql"),
+    "milvus": lambda _: servers.fresh("milvus"),
+}
 """An address of an empty store for each scheme, in a folder of its own. May skip, with the reason."""
 
 

@@ -20,9 +20,11 @@ from reid.cli import (
     evaluate,
     export,
     identify,
+    index,
     plot,
     prior,
     search,
+    serve,
     show,
     train,
     verify,
@@ -32,6 +34,7 @@ from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 VERBS = {
     "show": show,
     "embed": embed,
+    "index": index,
     "search": search,
     "verify": verify,
     "identify": identify,
@@ -42,6 +45,7 @@ VERBS = {
     "train": train,
     "convert": convert,
     "export": export,
+    "serve": serve,
     "bench": bench,
     "demo": demo,
 }

@@ -170,11 +170,12 @@ def embedded(
     """The queries and the gallery, embedded where they are not yet; of a data set only the crops that are needed."""
     from reid import data, files, matcher
     from reid.evaluation import query_and_gallery
+    from reid.gallery.address import is_address
 
     if gallery:
         return matcher.gather(source, model, skip, step), matcher.gather(gallery, model, skip, step)
-    if Path(source).is_file() and files.is_embeddings(source):
-        made = files.load(source)
+    if is_address(source) or (Path(source).is_file() and files.is_embeddings(source)):
+        made = matcher.gather(source, model)
         row = {crop.path: i for i, crop in enumerate(made.crops)}
         query, rows = (made[[row[c.path] for c in part]] for part in query_and_gallery(made.crops, hold_out))
         return query, rows

@@ -9,25 +9,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid.cli.common import Model, model_options, name_skipped, page, percent, progress
+from reid.cli.common_gallery import opened_gallery, recalled
 from reid.errors import DataError
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
-    from reid.types import Crop, Match
+    from reid.gallery.answers import Per
+    from reid.gallery.gallery import Gallery
+    from reid.types import Crop, Embeddings, Match
     from reid.verify import Verifier
 
 ABOUT = "find where else a person was seen"
-EXAMPLE = "reid search photo.jpg crops/\n  reid search photo.jpg crops.npz -k 20 --html sheet.html"
+EXAMPLE = (
+    "reid search photo.jpg crops/\n"
+    "  reid search photo.jpg crops.npz -k 20 --html sheet.html\n"
+    "  reid search photo.jpg people.db --people"
+)
 
 
 def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("query", nargs="+", help="one or more pictures, a folder, a list, a CSV or embeddings")
-    verb.add_argument("gallery", help="a folder, a list file, a CSV or a file of embeddings")
+    verb.add_argument("gallery", help="a folder, a list file, a CSV, a file of embeddings or a gallery of `reid index`")
     verb.add_argument("-k", type=int, default=10, help="answers per query (default: 10)")
     verb.add_argument("--other-cameras", action="store_true", help="leave out the camera that saw the query")
     verb.add_argument("--camera", action="append", help="only this camera; may be given several times")
     verb.add_argument("--after", type=float, metavar="SECONDS", help="only crops taken at this time or later")
     verb.add_argument("--before", type=float, metavar="SECONDS", help="only crops taken at this time or earlier")
+    verb.add_argument("--people", action="store_true", help="of a gallery, the nearest crop of each person and no more")
     verb.add_argument("--html", type=page, metavar="FILE", help="also write a page with the pictures")
     verb.add_argument("--calibration", metavar="FILE", help="for probabilities; default: the one beside the model")
     verb.add_argument("--no-cache", action="store_true", help="neither use nor keep embeddings in the cache folder")
@@ -38,21 +46,20 @@ def run(args: argparse.Namespace) -> None:
     from reid import matcher
     from reid.data.findings import many
 
+    gallery = _gallery(args)
     model = Model(args, cached=not args.no_cache)
     skipped: list[Skipped] = []
     with progress("embedding", args) as step:
         query = matcher.gather(args.query if len(args.query) > 1 else args.query[0], model, skipped.append, step)
-        gallery = matcher.gather(args.gallery, model, skipped.append, step)
+        rows = None if gallery else matcher.gather(args.gallery, model, skipped.append, step)
     name_skipped(skipped)
-    for what, found in (("query", query), ("gallery", gallery)):
-        if not len(found):
+    for what, found in (("query", query), ("gallery", rows)):
+        if found is not None and not len(found):
             raise DataError(f"none of the pictures of the {what} could be read; the reasons are above")
-    only = matcher.Filter(args.other_cameras, frozenset(args.camera) if args.camera else None, args.after, args.before)
     started = time.perf_counter()
-    ranking = matcher.search(query, gallery, args.k, only)
+    answers, size = _answers(args, query, gallery or rows)
     seconds = (model.opened.seconds if model.opened else {}) | {"search": time.perf_counter() - started}
-    answers = list(ranking.matches(gallery.crops))
-    verifier = _verifier(args, gallery.model)
+    verifier = _verifier(args, query.model)
     if verifier:
         answers = [verifier.filled(q.camera, found) for q, found in zip(query.crops, answers, strict=True)]
     filters = {
@@ -62,13 +69,45 @@ def run(args: argparse.Namespace) -> None:
         "before": args.before,
     }
     facts = [
-        ("Model", model.name(gallery)),
-        ("Gallery", many(len(gallery), "crop")),
+        ("Model", model.name(query)),
+        ("Gallery", many(size, "crop")),
         ("Answers per query", str(args.k)),
     ]
     facts += [("Only", "; ".join(said))] if (said := _said(args)) else []
     facts += [("Probability", f"of each pair alone, as likely as not beforehand; {verifier}")] if verifier else []
     answer(query.crops, answers, facts, seconds, args.html, args.json, filters)
+
+
+def _gallery(args: argparse.Namespace) -> Gallery | None:
+    """The gallery that was named by its address, if it was; its model is taken where none was named."""
+    from reid.gallery.address import is_address
+
+    if not is_address(args.gallery):
+        if args.people:
+            raise DataError("--people goes with a gallery, made with `reid index add people.db CROPS`")
+        return None
+    gallery = opened_gallery(args)
+    recalled(gallery, args)
+    return gallery
+
+
+def _answers(
+    args: argparse.Namespace, query: Embeddings, gallery: Gallery | Embeddings | None
+) -> tuple[list[tuple[Match, ...]], int]:
+    """For each query its answers; and how many crops there are in the gallery."""
+    from reid import matcher
+    from reid.gallery.rows import Where
+    from reid.types import Embeddings
+
+    cameras = frozenset(args.camera) if args.camera else None
+    if isinstance(gallery, Embeddings):
+        only = matcher.Filter(args.other_cameras, cameras, args.after, args.before)
+        return list(matcher.search(query, gallery, args.k, only).matches(gallery.crops)), len(gallery)
+    assert gallery is not None
+    with gallery:
+        only_these = Where(cameras=cameras, after=args.after, before=args.before)
+        per: Per = "person" if args.people else "crop"
+        return gallery.search(query, args.k, only_these, args.other_cameras, per), gallery.count()
 
 
 def _said(args: argparse.Namespace) -> list[str]:

@@ -40,7 +40,11 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--calibration", metavar="FILE", help="one that --fit wrote; default: the one beside the model")
     fitting = verb.add_argument_group("fitting a calibration")
     fitting.add_argument(
-        "--fit", nargs="+", metavar="CROPS", help="labelled crops; pairs are formed within each source"
+        "--fit",
+        nargs="+",
+        metavar="CROPS",
+        help="labelled crops, pairs of which are formed within each source; or a CSV of pairs that somebody judged, "
+        "with the columns a,b,same, as `reid index export --pairs` writes it",
     )
     fitting.add_argument("-o", "--output", type=ending(".json"), metavar="FILE", help="the calibration, as JSON")
     fitting.add_argument("--hold-out", type=int, metavar="PEOPLE", help="only the last so many people of each source")
@@ -173,16 +177,32 @@ def fit(args: argparse.Namespace) -> None:
 
     if args.output is None or args.first is not None:
         raise DataError("--fit takes the crops after it and -o FILE, and nothing else; give -o mine.calibration.json")
-    sets = [_labelled(source, args.hold_out) for source in args.fit]
+    words = _words(args)
+    sets = [list(words[0])] if words else [_labelled(source, args.hold_out) for source in args.fit]
     whom = f"the last {args.hold_out} people of " if args.hold_out else ""
     about = args.about or whom + ", ".join(Path(source.rstrip("/")).name for source in args.fit)
     embedder = opened(args)
     skipped: list[Skipped] = []
     with progress("looking", args) as step:
-        verifier = calibrate(embedder, sets, args.protocol, not args.no_cameras, about, skipped.append, step)
+        said = words[1] if words else None
+        verifier = calibrate(embedder, sets, args.protocol, not args.no_cameras, about, skipped.append, step, said)
     name_skipped(skipped)
     verifier.save(args.output)
     print(json.dumps(_summary(verifier, args.output)) if args.json else _fitted(verifier, args.output))
+
+
+def _words(args: argparse.Namespace) -> tuple[tuple[Crop, ...], dict[tuple[str, str], bool]] | None:
+    """The crops of a table of judged pairs, and what was said of them, where one was given."""
+    from reid.data import pairs
+
+    tables = [source for source in args.fit if pairs.is_judged(source)]
+    if not tables:
+        return None
+    if len(tables) < len(args.fit) or args.hold_out:
+        raise DataError("pairs that were judged go alone: neither with labelled crops, nor with --hold-out")
+    rows = [row for table in tables for row in pairs.read_judged(table)]
+    crops = {crop.path: crop for a, b, _ in rows for crop in (a, b)}
+    return tuple(crops.values()), {(a.path, b.path): same for a, b, same in rows}
 
 
 def _labelled(source: str, people: int | None) -> list[Crop]:

@@ -1,7 +1,8 @@
 """A table of pairs of pictures to compare: a CSV file, its cells separated by commas, semicolons or tabs, in UTF-8.
 
-With a header that names `a` and `b`, the two pictures, and, where known, `camera_a` and `camera_b`. Further columns are
-passed over. Relative paths start at the table's folder.
+With a header that names `a` and `b`, the two pictures, and, where known, `camera_a` and `camera_b`; in a table that
+somebody has judged, also `same`, which says yes or no. Further columns are passed over. Relative paths start at the
+table's folder.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 from reid.errors import DataError
 from reid.types import Crop
 
-COLUMNS = ("a", "b", "camera_a", "camera_b")
+COLUMNS = ("a", "b", "camera_a", "camera_b", "same")
+WORDS = {"yes": True, "no": False}
 
 
 def read(path: str | os.PathLike[str]) -> list[tuple[Crop, Crop]]:
@@ -22,7 +24,37 @@ def read(path: str | os.PathLike[str]) -> list[tuple[Crop, Crop]]:
     Raises:
         DataError: it cannot be understood; the message has the line's number.
     """
+    return [_pair(cells, where, Path(path)) for cells, where in _rows(Path(path))]
+
+
+def read_judged(path: str | os.PathLike[str]) -> list[tuple[Crop, Crop, bool]]:
+    """The pairs of a table with the column `same`, in its order, each with whether they are said to show one person.
+
+    Raises:
+        DataError: it cannot be understood; the message has the line's number.
+    """
+    found = []
+    for cells, where in _rows(Path(path)):
+        word = WORDS.get((cells.get("same") or "").strip().lower())
+        if word is None:
+            raise DataError(f"{where} says {cells.get('same')!r} in the column same; it can be {' or '.join(WORDS)}")
+        found.append((*_pair(cells, where, Path(path)), word))
+    return found
+
+
+def is_judged(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a table of pairs that somebody has judged: its header names a, b and same."""
     table = Path(path)
+    if table.suffix.lower() not in (".csv", ".tsv") or not table.is_file():
+        return False
+    with open(table, encoding="utf-8-sig", errors="surrogateescape") as text:
+        first = text.readline()
+    names = {name.strip().lower() for name in first.split(max(",;\t", key=first.count))}
+    return {"a", "b", "same"} <= names
+
+
+def _rows(table: Path) -> list[tuple[dict[str, str], str]]:
+    """Each row's cells by column, and where it stands in words."""
     if table.suffix.lower() not in (".csv", ".tsv"):
         raise DataError(f"{table} is one source; give two pictures, two lists, or a CSV of pairs with the columns a,b")
     try:
@@ -43,7 +75,7 @@ def read(path: str | os.PathLike[str]) -> list[tuple[Crop, Crop]]:
         raise DataError(f"line {reader.line_num} of {table} cannot be read ({error}); mend the line") from None
     if not rows:
         raise DataError(f"{table} names no pair; each row below the header is one")
-    return [_pair(dict(zip(names, row, strict=False)), f"line {line} of {table}", table) for line, row in rows]
+    return [(dict(zip(names, row, strict=False)), f"line {line} of {table}") for line, row in rows]
 
 
 def _pair(cells: dict[str, str], where: str, table: Path) -> tuple[Crop, Crop]:

@@ -22,6 +22,8 @@ from reid.images import RGB, Preprocess
 
 REMEMBERED = "engines.json"
 PACKAGES = ("onnxruntime", "openvino", "torch")
+TURNS = 2  # that each engine gets, after one another, as a machine may be busy for a while
+FEW = 8  # images per inference that are enough to tell engines apart
 MARGIN = 1.05  # by which another engine must be faster to be worth the change
 
 
@@ -37,7 +39,7 @@ def fastest(path: Path, own: Engine, preprocess: Preprocess, threads: int, batch
         own: the engine that it was opened with, which the others must agree with.
         preprocess: how the model wants its pictures.
         threads: that work at once, each on a batch of its own.
-        batch: images per inference, what suits each engine where None.
+        batch: images per inference, if somebody decided.
     """
     names = [name for name in able(path) if name != "torch" or _gpu() or name == own.name]
     if len(names) < 2:
@@ -49,10 +51,11 @@ def fastest(path: Path, own: Engine, preprocess: Preprocess, threads: int, batch
             return reopen(path, own, preprocess, known["engine"], "fp32")
     rates: dict[str, float] = {}
     opened: dict[str, Engine] = {}
-    for name in names:
+    for name in names * TURNS:
         with suppress(ReidError):  # an engine that cannot run this file, or not as its own does, takes no part
-            opened[name] = reopen(path, own, preprocess, name, "fp32")
-            rates[name] = rate(opened[name], preprocess, threads, batch or opened[name].usual)
+            engine = opened[name] = opened.get(name) or reopen(path, own, preprocess, name, "fp32")
+            size = batch or (engine.usual if engine.alone else FEW)
+            rates[name] = max(rates.get(name, 0.0), rate(engine, preprocess, threads, size, rounds=1))
     if not rates:
         return own
     best = max(rates, key=lambda name: rates[name] * (MARGIN if name == own.name else 1))

@@ -40,11 +40,12 @@ class OnnxRuntime:
         self._session = functools.cache(self._open)
         try:
             first = self._session(1).get_inputs()[0]
+            self._name, kind, shape = first.name, first.type, first.shape
             text = self._session(1).get_modelmeta().custom_metadata_map.get(METADATA, "{}")
         except ValueError:  # names that are no text
             raise ModelError(f"what {path} says of itself is damaged; copy it again") from None
-        shape = [d if isinstance(d, int) and d > 0 else None for d in first.shape]
-        self._name, self._input = first.name, Input(path, shape, first.type.removeprefix("tensor(").rstrip(")"))
+        sizes = [d if isinstance(d, int) and d > 0 else None for d in shape]
+        self._input = Input(path, sizes, kind.removeprefix("tensor(").rstrip(")"))
         self.batch, self.height, self.width = self._input.batch, self._input.height, self._input.width
         self.about = stated(text, path)
 

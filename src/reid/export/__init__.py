@@ -15,7 +15,7 @@ from torch import nn
 
 from reid import checkpoint, images, old
 from reid.disk import replacing
-from reid.drift import KEPT, Drift, batches, chosen
+from reid.drift import KEPT, Drift, batches, check_enough, chosen
 from reid.embed import Embedder, Skipped, pair_head
 from reid.errors import ModelError
 from reid.export.files import place, save, told
@@ -186,7 +186,10 @@ class _Trial:
     ):
         self._source, self._how, self._progress = source, how, progress
         self._before = source.reference(chosen(crops), progress, on_skip) if crops else None
-        self._pictures = _calibration(self._before.crops, source.preprocess) if self._before else None
+        self._pictures: RGB | None = None
+        if self._before:
+            check_enough(self._before.crops)
+            self._pictures = _calibration(self._before.crops, source.preprocess)
 
     def write(self, target: Path, made: Path, card: dict[str, Any] | None) -> Exported:
         """Make a file at `made`, check it, and only then put it where it is wanted."""

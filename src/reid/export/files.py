@@ -10,7 +10,7 @@ import onnx
 
 from reid.disk import replacing
 from reid.engines import METADATA
-from reid.errors import MissingExtra
+from reid.errors import MissingExtra, ModelError
 from reid.images import Preprocess
 
 
@@ -28,6 +28,10 @@ def save(graph: onnx.ModelProto, about: dict[str, Any], path: Path, half: bool =
         about: for the metadata, as JSON.
         path: `.onnx`, or `.xml`, which gets a `.bin` beside it.
         half: have OpenVINO store the weights as fp16.
+
+    Raises:
+        ModelError: OpenVINO does not know something in the graph.
+        MissingExtra: it is not installed.
     """
     text = json.dumps(about)
     del graph.metadata_props[:]
@@ -39,9 +43,13 @@ def save(graph: onnx.ModelProto, about: dict[str, Any], path: Path, half: bool =
         import openvino
     except ImportError:
         raise MissingExtra("writing OpenVINO's IR", "openvino") from None
-    model = openvino.Core().read_model(graph.SerializeToString(), b"")
-    model.set_rt_info(text, [METADATA])
-    openvino.save_model(model, path, compress_to_fp16=half)
+    try:
+        model = openvino.Core().read_model(graph.SerializeToString(), b"")
+        model.set_rt_info(text, [METADATA])
+        openvino.save_model(model, path, compress_to_fp16=half)
+    except Exception as error:  # OpenVINO's have no common class
+        reason = (str(error).strip().splitlines() or ["no reason given"])[-1][:200]
+        raise ModelError(f"OpenVINO cannot write this graph ({reason}); write it as .onnx") from None
     return path
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from reid.errors import ModelError
 from reid.images import RGB, Preprocess
 
 SCHEMES = ("minmax", "minmax, depthwise and first convolutions in fp32")
@@ -51,6 +52,9 @@ def quantised(model: onnx.ModelProto, pictures: RGB, preprocess: Preprocess, sch
         pictures: (N, height, width, 3) to calibrate with.
         preprocess: how the model wants them.
         scheme: one of SCHEMES.
+
+    Raises:
+        ModelError: the graph cannot be quantised.
     """
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
@@ -65,7 +69,7 @@ def quantised(model: onnx.ModelProto, pictures: RGB, preprocess: Preprocess, sch
             quantize_static(
                 ready,
                 out,
-                _Reader(pictures, preprocess, model.graph.input[0].name),
+                _Reader(pictures, preprocess, model.graph.input[0]),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=["Conv", "Gemm", "MatMul"],
                 per_channel=True,
@@ -75,6 +79,9 @@ def quantised(model: onnx.ModelProto, pictures: RGB, preprocess: Preprocess, sch
                 calibrate_method=CalibrationMethod.MinMax,
             )
             return onnx.load(out)
+        except Exception as error:  # ONNX Runtime's have no common class
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise ModelError(f"the graph cannot be quantised ({reason}); export it in fp32 or fp16") from None
         finally:
             logging.getLogger().removeFilter(_silent)
 
@@ -93,11 +100,13 @@ def _sensitive(model: onnx.ModelProto) -> list[str]:
 class _Reader:
     """Calibration pictures, a few at a time, in the form that the quantiser reads."""
 
-    def __init__(self, pictures: RGB, preprocess: Preprocess, name: str):
+    def __init__(self, pictures: RGB, preprocess: Preprocess, taken: onnx.ValueInfoProto):
+        step = taken.type.tensor_type.shape.dim[0].dim_value or STEP
+        whole = len(pictures) // step * step if step != STEP else len(pictures)
         self._batches: Iterator[NDArray[Any]] = (
-            preprocess.prepare(pictures[i : i + STEP]) for i in range(0, len(pictures), STEP)
+            preprocess.prepare(pictures[i : i + step]) for i in range(0, whole, step)
         )
-        self._name = name
+        self._name = taken.name
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         batch = next(self._batches, None)

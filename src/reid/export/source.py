@@ -89,9 +89,9 @@ def from_graph(path: Path, inside: str, views: str | None, like: str | None, fol
         raise ModelError(
             f"{path} is a graph, to which only pixels can be added; export its weights to have {inside} inside"
         )
-    if inside == "pixels" and not reference.preprocess.inside:
+    taken = reference.preprocess
+    if inside == "pixels" and not taken.inside:
         about |= wrap_onnx(path, folder / "wrapped.onnx", like)
         path = folder / "wrapped.onnx"
-        del about["preprocess"]
-    taken = replace(Embedder(path, like=like, engine="onnxruntime").preprocess, views=reference.preprocess.views)
+        taken = replace(Preprocess.stated(about.pop("preprocess"), path), views=taken.views)
     return Source(onnx.load(path), taken, about, reference)

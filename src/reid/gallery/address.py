@@ -13,6 +13,7 @@ import platformdirs
 from reid.errors import DataError
 
 SUFFIX = ".db"
+PLACE = ("host", "port", "db", "table")  # options that say which gallery of a server is meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class Address:
         if self.scheme == "sqlite":
             return Path(self.path)
         folder = platformdirs.user_data_path("reid", appauthor=False, ensure_exists=True)
-        return folder / f"{hashlib.sha256(self.shown.encode()).hexdigest()[:16]}.ledger.db"
+        place = "&".join([self.shown, *(f"{name}={self.options[name]}" for name in PLACE if name in self.options)])
+        return folder / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.ledger.db"
 
     @property
     def shown(self) -> str:

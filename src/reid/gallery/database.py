@@ -46,12 +46,11 @@ def _what(path: Path) -> str:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA page_size={PAGE}")
-    pages = int(connection.execute("PRAGMA page_count").fetchone()[0])
+    tables = patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    if pages and application != APPLICATION:
+    if tables and application != APPLICATION:
         raise DataError(f"{path} is a database of some other program, and is left alone; give another name")
     if not application:
-        patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
         patiently(lambda: connection.execute(f"PRAGMA application_id={APPLICATION}"))
     patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
     for pragma in ("synchronous=FULL", "secure_delete=ON", f"cache_size=-{CACHE}", "temp_store=MEMORY"):

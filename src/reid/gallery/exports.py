@@ -15,6 +15,7 @@ from reid.errors import DataError
 from reid.gallery.ledger import Feedback
 from reid.gallery.rows import Rows
 from reid.types import Crop
+from reid.verify.pairs import Groups
 
 Fetch = Callable[[frozenset[int] | None], Iterator[Rows]]
 """Gives the rows of some ids, or all rows, with their pictures."""
@@ -70,14 +71,16 @@ def crops(path: Path, said: Sequence[Feedback], fetch: Fetch) -> int:
 
 
 def _joined(said: Sequence[Feedback], rows: dict[int, Crop]) -> list[set[int]]:
-    """Rows that feedback says show one person, in groups."""
-    group: dict[int, set[int]] = {}
+    """Rows that feedback says show one person, in groups of two and more, in the order that they were first named."""
+    alike, named = Groups[int](), dict[int, None]()
     for word in said:
         if word.same and word.query in rows and word.answer in rows:
-            both = group.get(word.query, {word.query}) | group.get(word.answer, {word.answer})
-            for row in both:
-                group[row] = both
-    return list({id(members): members for members in group.values()}.values())
+            alike.join(word.query, word.answer)
+            named |= {word.query: None, word.answer: None}
+    groups: dict[int, set[int]] = {}
+    for row in named:
+        groups.setdefault(alike.of(row), set()).add(row)
+    return list(groups.values())
 
 
 def _with_files(path: Path, parts: Iterator[Rows]) -> Iterator[tuple[int, Crop]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +16,10 @@ from reid import cache
 from reid.errors import DataError, ModelError, ShapeError
 from reid.gallery import STORES, exports
 from reid.gallery.address import Address
-from reid.gallery.answers import Per, by_camera, nearest
+from reid.gallery.answers import Per, by_camera, crops_of, nearest
 from reid.gallery.ledger import Checked, Entry, Feedback, Ledger
 from reid.gallery.records import Receipt, Summary, seconds, summaries, user, words
-from reid.gallery.rows import Ids, Rows, Where, completed, half, placed, row_ids
+from reid.gallery.rows import Ids, Rows, Where, completed, half, new_rows, placed, row_ids, with_known
 from reid.gallery.store import MOST, Store
 from reid.types import Embeddings, Match
 
@@ -35,10 +36,12 @@ class Gallery:
         address: where it is.
         model: fingerprint of the model whose vectors it holds.
         dim: length of a vector.
+        store, ledger: what it is made of, for moving it; whoever changes rows through the store leaves no trace in the
+            log.
     """
 
     def __init__(self, store: Store, ledger: Ledger, address: Address, clock: Callable[[], float] = time.time):
-        self._store, self._ledger, self._clock = store, ledger, clock
+        self.store, self.ledger, self._clock = store, ledger, clock
         self.address, self.model, self.dim = address, store.model, store.dim
 
     @classmethod
@@ -116,22 +119,12 @@ class Gallery:
         self.check(made.model)
         if pictures is not None and len(pictures) != len(made):
             raise ShapeError(f"crops: {len(made)}, pictures: {len(pictures)}; give one, or None, for each crop")
-        crops = tuple(placed(crop) for crop in made.crops)
-        ids = np.array(row_ids(crops), dtype=np.int64)
-        last = {row: at for at, row in enumerate(ids.tolist())}  # a path that comes twice counts as it comes last
-        at = list(last.values())
-        rows = Rows(
-            ids[at],
-            half(made.vectors[at]),
-            tuple(crops[i] for i in at),
-            (frozenset(tags),) * len(at),
-            tuple(pictures[i] for i in at) if pictures is not None else (None,) * len(at),
-            np.full(len(at), self._clock()),
-        )
-        with self._ledger.alone():
-            rows = self._with_what_was_known(rows)
-            self._store.upsert(rows)
-            self._record("add", by, rows=len(rows))
+        rows, ids = new_rows(made, tags, pictures, self._clock())
+        with self.ledger.alone():
+            known = self.store.fetch(Where(ids=frozenset(rows.ids.tolist())), vectors=False)
+            rows = with_known(rows, Rows.join(list(known)))
+            self.store.upsert(rows)
+            self.record("add", by, rows=len(rows))
         return ids
 
     def search(
@@ -149,7 +142,7 @@ class Gallery:
             query: embedded by the gallery's model.
             k: answers per query, at most.
             where: which rows may be answers.
-            other_cameras: leave out the camera that saw the query.
+            other_cameras: leave out the camera that saw the query; of a query that is in the gallery it is known.
             per: "crop"; or "person", then the nearest crop of each person, and of each tracklet that is nobody's. An
                 answer's row is `row_id(match.crop)`.
 
@@ -162,16 +155,18 @@ class Gallery:
         where = where or Where()
         self._check_cameras(where)
         vectors = half(query.vectors).astype(np.float32)
-        own = row_ids(map(placed, query.crops))
+        crops = [placed(crop) for crop in query.crops]
+        own = row_ids(crops)
+        if other_cameras:
+            known = crops_of(self.store, frozenset(own))
+            crops = [completed(crop, known.get(row, crop)) for row, crop in zip(own, crops, strict=True)]
         answers: list[tuple[Match, ...]] = [()] * len(query)
-        for rows, only in by_camera(query.crops, where, other_cameras).items():
-            found = nearest(self._store, vectors[list(rows)], [own[i] for i in rows], k, only, per)
+        for rows, only in by_camera(crops, where, other_cameras).items():
+            found = nearest(self.store, vectors[list(rows)], [own[i] for i in rows], k, only, per)
             for i, matches in zip(rows, found, strict=True):
                 answers[i] = matches
-        about = [self._ledger.pseudonym(crop.path) for crop in query.crops[:FEW]]
-        self._record(
-            "search", by, queries=len(query), k=k, per=per, where=words(where, self._ledger.pseudonym), of=about
-        )
+        about = [self.ledger.pseudonym(crop.path) for crop in query.crops[:FEW]]
+        self.record("search", by, queries=len(query), k=k, per=per, where=words(where, self.ledger.pseudonym), of=about)
         return answers
 
     def _check_cameras(self, where: Where) -> None:
@@ -181,7 +176,7 @@ class Gallery:
 
     def rows(self, where: Where | None = None, vectors: bool = True, pictures: bool = True) -> Iterator[Rows]:
         """Rows in the order of their ids, in parts of a few thousand. Without `vectors` they are (N, 0)."""
-        return self._store.fetch(where or Where(), vectors, pictures)
+        return self.store.fetch(where or Where(), vectors, pictures)
 
     def embeddings(self, where: Where | None = None) -> Embeddings:
         """Rows as embeddings, all in memory."""
@@ -190,7 +185,7 @@ class Gallery:
 
     def count(self, where: Where | None = None) -> int:
         """How many rows there are."""
-        return self._store.count(where or Where())
+        return self.store.count(where or Where())
 
     def people(self, where: Where | None = None) -> list[Summary]:
         """Everyone who is enrolled, by name."""
@@ -219,7 +214,7 @@ class Gallery:
             count = self._name(what, name)
         if not count:
             raise DataError(f"no crop was given to enrol {name} with; choose some that are in the gallery, or add them")
-        self._record("enrol", by, person=self._ledger.pseudonym(name), rows=count)
+        self.record("enrol", by, person=self.ledger.pseudonym(name), rows=count)
         return count
 
     def rename(self, name: str, new: str, by: str | None = None) -> int:
@@ -256,7 +251,7 @@ class Gallery:
                 f"{some} of {name}'s {all_of_them} crops would be split off; choose some and leave some, or rename"
             )
         count = self._name(chosen, new)
-        self._record("split", by, person=self._ledger.pseudonym(name), into=self._ledger.pseudonym(new), rows=count)
+        self.record("split", by, person=self.ledger.pseudonym(name), into=self.ledger.pseudonym(new), rows=count)
         return count
 
     def forget_person(self, name: str, by: str | None = None) -> int:
@@ -267,8 +262,8 @@ class Gallery:
         """
         self._of(name)
         count = self._name(Where(people=frozenset([name])), None)
-        self._store.delete(Where(ids=frozenset()))  # which leaves nothing of what was written over either
-        self._record("forget", by, person=self._ledger.pseudonym(name), rows=count)
+        self.store.delete(Where(ids=frozenset()))  # which leaves nothing of what was written over either
+        self.record("forget", by, person=self.ledger.pseudonym(name), rows=count)
         return count
 
     def _known(self, name: str) -> int:
@@ -285,16 +280,16 @@ class Gallery:
         for name in names:
             self._of(name)
         count = self._name(Where(people=frozenset(names)), new)
-        of = [self._ledger.pseudonym(name) for name in names]
-        self._record(what, by, people=of, into=self._ledger.pseudonym(new), rows=count)
+        of = [self.ledger.pseudonym(name) for name in names]
+        self.record(what, by, people=of, into=self.ledger.pseudonym(new), rows=count)
         return count
 
     def _name(self, where: Where, name: str | None) -> int:
         """Write rows again with another person."""
-        with self._ledger.alone():
-            rows = Rows.join(list(self._store.fetch(where)), self.dim)
+        with self.ledger.alone():
+            rows = Rows.join(list(self.store.fetch(where)), self.dim)
             crops = tuple(replace(crop, pid=name, role="person") for crop in rows.crops)
-            self._store.upsert(replace(rows, crops=crops))
+            self.store.upsert(replace(rows, crops=crops))
         return len(rows)
 
     def feedback(self, query: int, answer: int, same: bool, by: str | None = None) -> Feedback:
@@ -306,13 +301,13 @@ class Gallery:
         if query == answer or self.count(Where(ids=frozenset([query, answer]))) < 2:
             raise DataError(f"rows {query} and {answer} are not two crops of the gallery; add the picture first")
         word = Feedback(query, answer, bool(same), by or user(), self._clock())
-        self._ledger.say(word)
-        self._record("feedback", by, same=bool(same), of=[self._ledger.pseudonym(str(i)) for i in (query, answer)])
+        self.ledger.say(word)
+        self.record("feedback", by, same=bool(same), of=[self.ledger.pseudonym(str(i)) for i in (query, answer)])
         return word
 
     def feedbacks(self) -> list[Feedback]:
         """All feedback, oldest first."""
-        return self._ledger.said()
+        return self.ledger.said()
 
     def export_pairs(self, path: str | os.PathLike[str]) -> int:
         """Write feedback as a table of pairs, a,b,camera_a,camera_b,same, that `reid verify --fit` reads. How many.
@@ -320,7 +315,9 @@ class Gallery:
         Raises:
             DataError: there is none of crops whose pictures are left, or the file cannot be written.
         """
-        return exports.pairs(Path(path), self._ledger.said(), self._pictured)
+        count = exports.pairs(Path(path), self.ledger.said(), self._pictured)
+        self.record("export", pairs=count)
+        return count
 
     def export_crops(self, path: str | os.PathLike[str]) -> int:
         """Write crops whose person is known, by name or by feedback, as a table that `reid train` reads. How many.
@@ -328,11 +325,13 @@ class Gallery:
         Raises:
             DataError: there is none whose picture is left, or the file cannot be written.
         """
-        return exports.crops(Path(path), self._ledger.said(), self._pictured)
+        count = exports.crops(Path(path), self.ledger.said(), self._pictured)
+        self.record("export", crops=count)
+        return count
 
     def _pictured(self, ids: frozenset[int] | None) -> Iterator[Rows]:
         """Rows with their pictures, without vectors."""
-        return self._store.fetch(Where(ids=ids), vectors=False)
+        return self.store.fetch(Where(ids=ids), vectors=False)
 
     def erase(self, where: Where, by: str | None = None) -> Receipt:
         """Remove rows for good: vectors, pictures, feedback on them, and their embeddings in the user's cache.
@@ -345,26 +344,27 @@ class Gallery:
         return self._erase("erase", where, by or user())
 
     def _erase(self, what: str, where: Where, by: str) -> Receipt:
-        with self._ledger.alone():
-            for part in self._store.fetch(where, pictures=False):
-                self._ledger.unsay(part.ids.tolist())
+        with self.ledger.alone():
+            for part in self.store.fetch(where, pictures=False):
+                self.ledger.unsay(part.ids.tolist())
                 cache.forget(self.model, part.vectors, [crop.path for crop in part.crops])
-            rows = self._store.delete(where)
-            self._ledger.scrub()
-        said = words(where, self._ledger.pseudonym)
-        entry = self._record(what, by, where=said, rows=rows)
+            rows = self.store.delete(where)
+            self.ledger.scrub()
+        said = words(where, self.ledger.pseudonym)
+        entry = self.record(what, by, where=said, rows=rows)
         return Receipt(said, rows, by, entry.at, entry.number, entry.digest)
 
     @property
     def keep(self) -> str | None:
         """How long rows are kept, such as "30d", "12h" or "8w"; None for ever. Setting it erases nothing yet."""
-        return self._ledger.get("keep")
+        return self.ledger.get("keep")
 
     @keep.setter
     def keep(self, text: str | None) -> None:
         if text is not None:
             seconds(text)
-        self._ledger.set("keep", text)
+        self.ledger.set("keep", text)
+        self.record("keep", keep=text)
 
     def expire(self) -> Receipt | None:
         """Erase what is older than the gallery keeps; None where nothing is."""
@@ -374,22 +374,31 @@ class Gallery:
         old = Where(added_before=self._clock() - seconds(keep))
         return self._erase("expire", old, f"keep {keep}") if self.count(old) else None
 
+    @property
+    def made_with(self) -> dict[str, str]:
+        """How the model was named when the gallery was made: options of `Embedder` by name. Empty where nobody said."""
+        return dict(json.loads(self.ledger.get("made with") or "{}"))
+
+    @made_with.setter
+    def made_with(self, options: Mapping[str, str]) -> None:
+        self.ledger.set("made with", json.dumps(dict(options)))
+
     def audit(self) -> Iterator[Entry]:
         """The log from its start."""
-        return self._ledger.entries()
+        return self.ledger.entries()
 
     def verify_audit(self, head: str | None = None) -> Checked:
         """Whether the log is whole, and still holds the entry with digest `head` that was kept elsewhere, if any."""
-        return self._ledger.verify(head)
+        return self.ledger.verify(head)
 
     def pseudonym(self, name: str) -> str:
         """What the log calls a person, a tracklet or the path of a crop."""
-        return self._ledger.pseudonym(name)
+        return self.ledger.pseudonym(name)
 
     def close(self) -> None:
         """Close files and connections."""
-        self._store.close()
-        self._ledger.close()
+        self.store.close()
+        self.ledger.close()
 
     def __enter__(self) -> Gallery:
         return self
@@ -397,19 +406,6 @@ class Gallery:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _record(self, what: str, by: str | None, **detail: object) -> Entry:
-        return self._ledger.record(self._clock(), by or user(), what, **detail)
-
-    def _with_what_was_known(self, rows: Rows) -> Rows:
-        """Rows that are there already, completed by what they do not say."""
-        ids = frozenset(rows.ids.tolist())
-        old = Rows.join(list(self._store.fetch(Where(ids=ids), vectors=False)))
-        place = {row: at for at, row in enumerate(rows.ids.tolist())}
-        crops, tags, pictures, added = list(rows.crops), list(rows.tags), list(rows.pictures), rows.added.copy()
-        for i, row in enumerate(old.ids.tolist()):
-            at = place[row]
-            crops[at] = completed(crops[at], old.crops[i])
-            tags[at] |= old.tags[i]
-            pictures[at] = pictures[at] or old.pictures[i]
-            added[at] = old.added[i]
-        return Rows(rows.ids, rows.vectors, tuple(crops), tuple(tags), tuple(pictures), added)
+    def record(self, what: str, by: str | None = None, **detail: object) -> Entry:
+        """Append to the log what was done by other ways than these methods."""
+        return self.ledger.record(self._clock(), by or user(), what, **detail)

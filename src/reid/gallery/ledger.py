@@ -35,8 +35,8 @@ class Entry:
         number: from 1, without gaps.
         at: seconds since 1970 (UTC).
         by: who.
-        what: "add", "search", "enrol", "rename", "merge", "split", "forget", "feedback", "erase", "expire", "keep" or
-            "rebuild".
+        what: "add", "search", "enrol", "rename", "merge", "split", "forget", "feedback", "erase", "expire", "keep",
+            "export" or "rebuild".
         detail: how many and the like; people as `Ledger.pseudonym` has them.
         digest: SHA-256 in hexadecimal of the digest before it and of everything above.
     """
@@ -203,11 +203,16 @@ class Ledger:
         with self._writing() as connection:
             connection.executemany("DELETE FROM feedback WHERE ?1 IN (query, answer)", [(i,) for i in ids])
 
+    def saved(self, table: str) -> list[tuple[Any, ...]]:
+        """All rows of one of TABLES, for `restore`."""
+        return self._all(f"SELECT * FROM {table}")
+
     def restore(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Put back rows of one of TABLES as they were read from another ledger."""
-        marks = ", ".join("?" * len(rows[0]))
         with self._writing() as connection:
-            connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+            connection.execute(f"DELETE FROM {table}")
+            for row in rows:
+                connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
     def close(self) -> None:
         """Close the file."""

@@ -82,11 +82,12 @@ def words(where: Where, hidden: Callable[[str], str]) -> str:
     said += [f"tracklet {' or '.join(sorted(map(hidden, where.tracklets)))}"] if where.tracklets is not None else []
     said += [f"tagged {' and '.join(sorted(where.tags))}"] if where.tags else []
     said += [f"{len(where.ids):,} crops by id"] if where.ids is not None else []
-    said += [f"added before {_moment(where.added_before)}"] if where.added_before is not None else []
+    said += [f"added before {moment(where.added_before)}"] if where.added_before is not None else []
     return "; ".join(said) or "everything"
 
 
-def _moment(at: float) -> str:
+def moment(at: float) -> str:
+    """Seconds since 1970 as people read them, in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 

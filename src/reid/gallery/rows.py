@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.errors import DataError, ShapeError
-from reid.types import Crop
+from reid.types import Crop, Embeddings
 
 Half = NDArray[np.float16]
 Ids = NDArray[np.int64]
@@ -119,6 +120,11 @@ class Where:
             if value is not None and not isinstance(value, frozenset):
                 object.__setattr__(self, name, frozenset(value))
 
+        for name in ("after", "before", "added_before"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise DataError(f"{name} is {value}; it must be a finite number of seconds")
+
     @property
     def everything(self) -> bool:
         """Whether it leaves out no row."""
@@ -139,6 +145,36 @@ def row_ids(crops: Iterable[Crop]) -> list[int]:
     blake = hashlib.blake2b
     digests = [blake(crop.path.encode("utf-8", "surrogateescape"), digest_size=8).digest() for crop in crops]
     return [int.from_bytes(digest, "big") >> 1 for digest in digests]
+
+
+def new_rows(
+    made: Embeddings, tags: Iterable[str], pictures: Sequence[bytes | None] | None, now: float
+) -> tuple[Rows, Ids]:
+    """Embeddings as rows that came in now, of a path that comes twice the last; and the (N,) ids of all of them.
+
+    Raises:
+        ShapeError: the vectors do not fit half precision.
+    """
+    crops = [placed(crop) for crop in made.crops]
+    ids = np.array(row_ids(crops), dtype=np.int64)
+    at = list({row: i for i, row in enumerate(ids.tolist())}.values())
+    words, count = frozenset(tags), len(at)
+    kept = (None,) * count if pictures is None else tuple(pictures[i] for i in at)
+    some = tuple(crops[i] for i in at)
+    return Rows(ids[at], half(made.vectors[at]), some, (words,) * count, kept, np.full(count, now)), ids
+
+
+def with_known(new: Rows, old: Rows) -> Rows:
+    """New rows, completed by what only the old ones with the same ids know, and as old as they are."""
+    place = {row: at for at, row in enumerate(new.ids.tolist())}
+    crops, tags, pictures, added = list(new.crops), list(new.tags), list(new.pictures), new.added.copy()
+    for i, row in enumerate(old.ids.tolist()):
+        at = place[row]
+        crops[at] = completed(crops[at], old.crops[i])
+        tags[at] |= old.tags[i]
+        pictures[at] = pictures[at] or old.pictures[i]
+        added[at] = old.added[i]
+    return Rows(new.ids, new.vectors, tuple(crops), tuple(tags), tuple(pictures), added)
 
 
 def upload_path(picture: bytes) -> str:

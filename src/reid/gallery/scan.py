@@ -1,7 +1,8 @@
 """The nearest of many vectors in half precision, exactly, without ever holding them in single precision.
 
 NumPy turns half into single precision a value at a time. ONNX Runtime, which embeds the pictures anyway, does it with
-the processor's own instruction: `scan.onnx` is a cast and a product, run on a block that stays near the core.
+the processor's own instruction: `scan.onnx` is a cast and a product, block by block, each small enough to stay near the
+core.
 """
 
 from __future__ import annotations
@@ -19,54 +20,67 @@ from reid.distance import in_threads, smallest
 from reid.gallery.rows import Half
 from reid.types import Vectors
 
-GROUP = 1 << 20  # scores that are looked through at once
+SCORES, BLOCKS = 1 << 20, 32  # that are looked through at once, at most
+Found = tuple[NDArray[np.int64], Vectors]
 
 
 class Part(NamedTuple):
-    """Some vectors: (n, D) float16, and their squared lengths, (n,) float32; infinite where a row may not be found."""
+    """Some rows to look through.
 
-    vectors: Half
+    Attributes:
+        vectors: (B, n, D) float16; or, where `rows` are given, blocks of (n, D) to take them from.
+        squares: (B, n) float32, squared lengths, infinite where a row may not be found; (m,) of the rows.
+        rows: of each block those that are looked at, m in all; None for all rows of all blocks.
+    """
+
+    vectors: Half | Sequence[Half]
     squares: Vectors
+    rows: Sequence[NDArray[np.int64]] | None = None
+
+    def cut(self, most: int) -> list[Part]:
+        """Itself in parts of at most so many blocks."""
+        if self.rows is not None or len(self.vectors) <= most:
+            return [self]
+        starts = range(0, len(self.vectors), most)
+        return [Part(self.vectors[i : i + most], self.squares[i : i + most]) for i in starts]
+
+    def taken(self) -> Part:
+        """The rows of it as one block of their own."""
+        if self.rows is None:
+            return self
+        some = [block[rows] for block, rows in zip(self.vectors, self.rows, strict=True)]
+        return Part(np.concatenate(some)[None], self.squares[None])
 
 
-def nearest(queries: Vectors, parts: Sequence[Part], k: int) -> tuple[NDArray[np.int64], Vectors]:
+def nearest(queries: Vectors, parts: Sequence[Part], k: int) -> Found:
     """For each of (Q, D) float32 queries the k nearest rows, numbered through all parts.
 
     Returns:
         (Q, K) rows and ‖x‖² − 2 q·x, ascending and right to float32; infinite where fewer than K may be found. K is k,
         or the number of rows where that is less.
     """
+    nothing = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
     if not parts or not len(queries):
-        return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
+        return nothing
     session, doubled = _session(), -2 * queries
-    starts = np.cumsum([0] + [len(part.vectors) for part in parts])
+    most = max(1, min(BLOCKS, SCORES // (len(queries) * parts[0].squares.shape[-1])))
+    pieces = [piece for part in parts for piece in part.cut(most)]
+    starts = np.cumsum([0] + [piece.squares.size for piece in pieces])
 
-    def work(chosen: slice) -> tuple[NDArray[np.int64], Vectors]:
-        best = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
-        for group in _groups(chosen, starts, max(1, GROUP // len(queries))):
-            scores = [session.run(None, {"rows": parts[i].vectors, "queries": doubled})[0] for i in group]
-            block = scores[0] if len(scores) == 1 else np.concatenate(scores, axis=1)
-            block += np.concatenate([parts[i].squares for i in group])
-            best = _better(*best, block, int(starts[group[0]]), k)
+    def work(chosen: slice) -> Found:
+        best = nothing
+        for i in range(chosen.start, chosen.stop):
+            piece = pieces[i].taken()
+            (scores,) = session.run(None, {"rows": piece.vectors, "queries": doubled})
+            scores += piece.squares[:, None]
+            best = _better(*best, scores.transpose(1, 0, 2).reshape(len(queries), -1), int(starts[i]), k)
         return best
 
-    rows, values = (np.concatenate(column, axis=1) for column in zip(*in_threads(work, len(parts)), strict=True))
+    rows, values = (np.concatenate(column, axis=1) for column in zip(*in_threads(work, len(pieces)), strict=True))
     return _first(rows, values, k)
 
 
-def _groups(chosen: slice, starts: NDArray[np.int64], most: int) -> list[range]:
-    """Consecutive parts, so many that they have about `most` rows."""
-    groups, first = [], chosen.start
-    for i in range(chosen.start, chosen.stop):
-        if i + 1 == chosen.stop or starts[i + 2] - starts[first] > most:
-            groups.append(range(first, i + 1))
-            first = i + 1
-    return groups
-
-
-def _better(
-    rows: NDArray[np.int64], values: Vectors, block: Vectors, start: int, k: int
-) -> tuple[NDArray[np.int64], Vectors]:
+def _better(rows: NDArray[np.int64], values: Vectors, block: Vectors, start: int, k: int) -> Found:
     """The k best of those so far and of a block whose first row has number `start`."""
     if values.shape[1] < k:
         place, score = smallest(block, min(k, block.shape[1]))
@@ -83,7 +97,7 @@ def _better(
     return _first(np.concatenate([rows, more[0]], axis=1), np.concatenate([values, more[1]], axis=1), k)
 
 
-def _first(rows: NDArray[np.int64], values: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
+def _first(rows: NDArray[np.int64], values: Vectors, k: int) -> Found:
     order = np.argsort(values, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(values, order, axis=1)
 

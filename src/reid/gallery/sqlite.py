@@ -8,20 +8,21 @@ A deleted row's place is filled with zeros and given to the next.
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.errors import DataError, ShapeError
+from reid.errors import DataError, ModelError, ShapeError
 from reid.gallery.address import Address
-from reid.gallery.database import check, connect, damaged, explained, scrub, transaction
+from reid.gallery.database import check, connect, damaged, explained, patiently, scrub, transaction
 from reid.gallery.memory import BLOCK, FACTS, Codes, Memory, empty_facts
 from reid.gallery.rows import Half, Ids, Rows, Where
 from reid.types import Ranking, Vectors, crop_from_json, crop_to_json
@@ -49,7 +50,7 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path, model: str | None, dim: int | None):
-        self.path, self._lock, self._change = path, threading.RLock(), -1
+        self.path, self._lock, self._change, self._born = path, threading.RLock(), -1, ""
         self._connection = connect(path, create=model is not None and dim is not None)
         try:
             check(self._connection, path)
@@ -71,7 +72,7 @@ class SqliteStore:
             with transaction(self._connection, self.path):
                 for table in TABLES:
                     self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
-                head = {"layout": LAYOUT, "model": model, "dim": dim, "change": 0}
+                head = {"layout": LAYOUT, "model": model, "dim": dim, "change": 0, "born": secrets.token_hex(8)}
                 self._connection.executemany("INSERT OR IGNORE INTO head VALUES (?, ?)", head.items())
         with explained(self.path):
             known = dict(self._connection.execute("SELECT name, value FROM head"))
@@ -100,7 +101,13 @@ class SqliteStore:
     def _read(self, vectors: bool) -> None:
         """Bring the memory up to date."""
         execute = self._connection.execute
-        change = execute("SELECT value FROM head WHERE name = 'change'").fetchone()[0]
+        head = dict(execute("SELECT name, value FROM head"))
+        if head["born"] != self._born:  # it was rebuilt
+            if head["model"] != self.model:
+                raise ModelError(f"{self.path} has been rebuilt with another model, {head['model']}; open it again")
+            self._born, self._change, self._memory = head["born"], -1, Memory(self.dim)
+            self._unread.clear()
+        change = head["change"]
         if change != self._change:
             changed = "SELECT number, facts_sum, data FROM block JOIN facts USING (number) WHERE change > ?"
             for number, checksum, data in execute(changed, (self._change,)):
@@ -131,7 +138,7 @@ class SqliteStore:
             facts["time"] = [np.nan if crop.time is None else crop.time for crop in rows.crops]
             for name, column in (("camera", "camera"), ("person", "pid"), ("tracklet", "tracklet")):
                 facts[name] = self._coded([getattr(crop, column) for crop in rows.crops])
-            facts["tags"] = self._coded([sorted(tags) or None for tags in rows.tags])
+            facts["tags"] = self._coded(rows.tags)
             self._write_places(places, facts, rows.vectors, change)
             self._connection.executemany(
                 "INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _records(rows, places)
@@ -152,17 +159,16 @@ class SqliteStore:
         empty = iter(free)
         return np.array([have[i] if i in have else next(empty) for i in ids.tolist()], np.int64)
 
-    def _coded(self, names: Sequence[str | list[str] | None]) -> NDArray[np.int32]:
-        """Codes of names or of sets of tags, new ones for those that have none; −1 for None."""
-        texts = [None if name is None else json.dumps(name) for name in names]
-        distinct = {text for text in texts if text is not None}
-        given = json.dumps(sorted(distinct))
+    def _coded(self, names: Sequence[str | frozenset[str] | None]) -> NDArray[np.int32]:
+        """Codes of names or of sets of tags, new ones for those that have none; −1 for None and for no tags."""
+        text = {name: _text(name) for name in set(names) if name}
+        given = json.dumps(list(text.values()))
         self._connection.execute(
             "INSERT INTO name (text) SELECT value FROM json_each(?) WHERE true ON CONFLICT DO NOTHING", (given,)
         )
-        found = self._connection.execute(_among("SELECT text, code FROM name WHERE text"), (given,))
-        code = {None: -1, **dict(found)}
-        return np.array([code[text] for text in texts], np.int32)
+        found = dict(self._connection.execute(_among("SELECT text, code FROM name WHERE text"), (given,)))
+        code = {name: found[written] for name, written in text.items()}
+        return np.array([code.get(name, -1) if name else -1 for name in names], np.int32)
 
     def _write_places(self, places: Codes, facts: NDArray[Any], vectors: Half, change: int) -> None:
         """Put facts and vectors where they belong, and note what has changed."""
@@ -211,11 +217,12 @@ class SqliteStore:
                     raise DataError(damaged(self.path, f"row {row} is not what was written"))
             numbers, places, crops, tagged, added, _, kept, _ = zip(*found, strict=True)
             taken = self._memory.take(np.array(places)) if vectors else np.empty((len(found), 0), np.float16)
+        words = {tags: frozenset(json.loads(tags)) for tags in set(tagged)}
         return Rows(
             np.array(numbers, np.int64),
             taken,
             tuple(crop_from_json(crop) for crop in crops),
-            tuple(frozenset(json.loads(tags)) for tags in tagged),
+            tuple(words[tags] for tags in tagged),
             kept,
             np.array(added, float),
         )
@@ -252,6 +259,19 @@ class SqliteStore:
         with self._looking():
             return int(self._memory.admitted(where, self).sum())
 
+    def become(self, other: Path) -> None:
+        """Take over all that is in another gallery's file, the ledger included, in one transaction.
+
+        Raises:
+            DataError: it cannot be written; then nothing has changed.
+        """
+        with self._lock, explained(self.path), closing(sqlite3.connect(other)) as source:
+            patiently(lambda: source.backup(self._connection))
+            scrub(self._connection, self.path)
+            self.model, self.dim = self._head(None, None)
+            with self._looking():
+                pass
+
     def close(self) -> None:
         """See `store.Store`."""
         with self._lock:
@@ -259,7 +279,7 @@ class SqliteStore:
 
     def codes(self, names: frozenset[str]) -> Codes:
         """See `memory.Names`."""
-        texts = json.dumps([json.dumps(name) for name in names])
+        texts = json.dumps([_text(name) for name in names])
         return _numbers(self._connection.execute(_among("SELECT code FROM name WHERE text"), (texts,)))
 
     def carrying(self, tags: frozenset[str]) -> Codes:
@@ -270,6 +290,11 @@ class SqliteStore:
     def places(self, ids: frozenset[int]) -> Codes:
         """See `memory.Names`."""
         return _numbers(self._connection.execute(_among("SELECT place FROM row WHERE id"), (json.dumps(list(ids)),)))
+
+
+def _text(name: str | frozenset[str]) -> str:
+    """A name, or a set of tags, as it stands in the file: JSON, which can hold any text."""
+    return json.dumps(name if isinstance(name, str) else sorted(name))
 
 
 def _among(sql: str) -> str:
@@ -294,8 +319,9 @@ def sum_of(crop: str, tags: str, added: float) -> int:
 
 def _records(rows: Rows, places: Codes) -> Iterator[tuple[Any, ...]]:
     facts = (rows.ids.tolist(), places.tolist(), rows.crops, rows.tags, rows.added.tolist())
+    written = {tags: _text(tags) for tags in set(rows.tags)}
     for row, place, crop, tags, added, vector, picture in zip(*facts, rows.vectors, rows.pictures, strict=True):
-        told, words = crop_to_json(crop), json.dumps(sorted(tags))
+        told, words = crop_to_json(crop), written[tags]
         picture_sum = None if picture is None else zlib.crc32(picture)
         yield row, place, told, words, added, sum_of(told, words, added), zlib.crc32(vector), picture, picture_sum
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from reid.types import Crop, Embeddings, Vectors
 from reid.verify.curve import Floats
 
 MOST = 4000  # crops of one set
+Name = TypeVar("Name", bound=Hashable)
 FEW = 1 << 22  # pairs of people that a table has room for
 
 
@@ -144,6 +146,57 @@ def tracked(sets: Sequence[Embeddings]) -> Pairs:
         return tracks, together | (tracks[:, None] == tracks)
 
     return _collect(sets, judge)
+
+
+def judged(sets: Sequence[Embeddings], words: Mapping[tuple[str, str], bool]) -> Pairs:
+    """Pairs that somebody has judged, by two paths each: whether they show one person.
+
+    Crops that words join, directly or through others, show one person, and all their pairs count; of two people only
+    pairs that were judged do. Where a word within one person says otherwise, that person is left out whole. People
+    judge what a search showed them, so such pairs are nearer than those of any two people: the curve holds for answers
+    of a search, and thresholds from it for no rate but among those.
+
+    Raises:
+        ModelError: the sets come from different models.
+        DataError: no word is about the sets' crops.
+    """
+    alike = Groups[str]()
+    for (a, b), same in words.items():
+        if same:
+            alike.join(a, b)
+    torn = {alike.of(a) for (a, b), same in words.items() if not same and alike.of(a) == alike.of(b)}
+
+    def judge(crops: Sequence[Crop]) -> tuple[Rows, NDArray[np.bool_]]:
+        known = {path for pair in words for path in pair}
+        of = [alike.of(crop.path) if crop.path in known else None for crop in crops]
+        whose = codes([None if name in torn else name for name in of])
+        counted = whose[:, None] == whose
+        rows: dict[str, list[int]] = {}
+        for i, crop in enumerate(crops):
+            rows.setdefault(crop.path, []).append(i)
+        for a, b in words:
+            both = rows.get(a, []), rows.get(b, [])
+            counted[np.ix_(*both)] = counted[np.ix_(*both[::-1])] = True
+        return whose, counted
+
+    return _collect(sets, judge)
+
+
+class Groups(Generic[Name]):
+    """Names that were said to be one, in groups (union-find)."""
+
+    def __init__(self) -> None:
+        self._above: dict[Name, Name] = {}
+
+    def of(self, name: Name) -> Name:
+        """The name that stands for a name's group."""
+        while (above := self._above.get(name, name)) != name:
+            name = above
+        return name
+
+    def join(self, a: Name, b: Name) -> None:
+        """Say that two names are one."""
+        self._above[self.of(b)] = self.of(a)
 
 
 def _collect(sets: Sequence[Embeddings], judge: Callable[[Sequence[Crop]], tuple[Rows, NDArray[np.bool_]]]) -> Pairs:
