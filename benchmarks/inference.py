@@ -47,7 +47,7 @@ from reid.export import export_model
 from reid.images import RGB
 from reid.street import draw_street
 
-BATCH, ONES = 64, 40
+BATCH = 64
 Rates = dict[str, float]
 
 
@@ -133,21 +133,23 @@ def bare_openvino(path: Path) -> dict[str, Callable[[RGB], object]]:
 
 
 def draw(folder: Path, count: int) -> list[str]:
-    drawn = draw_street(folder / "street", people=40)
+    drawn = draw_street(folder / "street", people=max(2, min(40, count // 8)))
     for crop in drawn:
         small = images.resize(images.read(crop.path), 128, 64)
         Path(crop.path).write_bytes(simplejpeg.encode_jpeg(small, 90, "RGB", "420"))
     return [drawn[i % len(drawn)].path for i in range(count)]
 
 
-def one_round(extractor: Any, ours: Embedder, bare: dict[str, dict[str, Any]], paths: list[str], decoded: RGB) -> Rates:
+def one_round(
+    extractor: Any, ours: Embedder, bare: dict[str, dict[str, Any]], paths: list[str], decoded: RGB, ones: int
+) -> Rates:
     batches = [paths[i : i + BATCH] for i in range(0, len(paths), BATCH)]
     few = batches[: max(1, len(batches) // 4)]
     found = {
         "torchreid, 64 at a time": per_second(lambda: [extractor(b) for b in few], sum(map(len, few))),
         "reid, 64 at a time": per_second(lambda: [ours(b) for b in batches], len(paths)),
-        "torchreid, one crop, ms": each(extractor, paths[:ONES]),
-        "reid, one crop, ms": each(lambda path: ours([path]), paths[:ONES]),
+        "torchreid, one crop, ms": each(extractor, paths[:ones]),
+        "reid, one crop, ms": each(lambda path: ours([path]), paths[:ones]),
         "reid, all at once": per_second(lambda: ours(paths), len(paths)),
         "reid, decoded arrays": per_second(lambda: ours.arrays(list(decoded)), len(decoded)),
     }
@@ -172,6 +174,7 @@ def main() -> None:
     parse.add_argument("--torchreid", type=Path, required=True, metavar="PATH", help="a clone of deep-person-reid")
     parse.add_argument("--small", type=Path, help="another model, for crops a second and core")
     parse.add_argument("--crops", type=int, default=512)
+    parse.add_argument("--ones", type=int, default=40, help="crops that are embedded one at a time")
     parse.add_argument("--rounds", type=int, default=5)
     args = parse.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -188,8 +191,8 @@ def main() -> None:
             "bare onnxruntime": bare_onnxruntime((folder / "osnet.onnx").read_bytes()),
             "bare openvino": bare_openvino(folder / "osnet.onnx"),
         }
-        one_round(extractor, ours, bare, paths[:BATCH], decoded[:BATCH])  # warm
-        rounds = [one_round(extractor, ours, bare, paths, decoded) for _ in range(args.rounds)]
+        one_round(extractor, ours, bare, paths[:BATCH], decoded[:BATCH], 3)  # warm
+        rounds = [one_round(extractor, ours, bare, paths, decoded, args.ones) for _ in range(args.rounds)]
         small: Rates = {}
         if args.small:
             other = Embedder(args.small, like="torchreid")

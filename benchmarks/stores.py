@@ -10,6 +10,7 @@ rows. Recall@50 is against an exact search in float64. `python scripts/milvus` f
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -149,7 +150,10 @@ def main() -> None:
     parser.add_argument("--stores", nargs="+", default=["sqlite", "postgresql", "milvus", "milvus-hnsw"])
     args = parser.parse_args()
     vectors, queries = drawn(args.rows, args.dim, 1), drawn(args.rows, args.dim, 2)[:100]
-    seen = {name: run(name, vectors, queries) for name in args.stores}
+    seen = {}
+    for name in args.stores:
+        seen[name] = run(name, vectors, queries)
+        print(name, json.dumps(seen[name]), file=sys.stderr, flush=True)
     names = list(dict.fromkeys(key for one in seen.values() for key in one))
     print(f"{args.rows:,} × {args.dim}".ljust(20), *(name.rjust(12) for name in seen))
     for key in names:

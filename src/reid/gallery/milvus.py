@@ -208,13 +208,17 @@ class MilvusStore:
     def _clear(self) -> None:
         """Have the server write its files anew without what was deleted."""
         self._client.flush(self._name, timeout=CLEARING)
-        job = self._client.compact(self._name, timeout=PATIENCE)
+        self._wait("indexing", lambda: not self._client.describe_index(self._name, "vector")["pending_index_rows"])
+        job = self._client.compact(self._name, timeout=PATIENCE)  # leaves out what has no index yet
+        self._wait("compaction", lambda: self._client.get_compaction_state(job, timeout=PATIENCE) == "Completed")
+
+    def _wait(self, what: str, done: Callable[[], bool]) -> None:
         end = time.monotonic() + CLEARING
-        while self._client.get_compaction_state(job, timeout=PATIENCE) != "Completed":
+        while not done():
             if time.monotonic() > end:
                 raise DataError(
-                    f"the rows are deleted, but {self._shown} has not finished compaction {job} in {CLEARING:g} s; "
-                    "look at its log"
+                    f"the rows are deleted, but {self._shown} has not finished {what} in {CLEARING:g} s, and its files "
+                    "still hold them; look at its log"
                 )
             time.sleep(0.05)
 

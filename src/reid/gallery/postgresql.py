@@ -28,7 +28,7 @@ from reid.gallery.wire import nearest, original, plain
 from reid.types import Ranking, Vectors, crop_from_json, crop_to_json
 
 PART = 2048  # rows a fetch brings at once
-FEW = 4  # queries up to which the server searches; for more the vectors come over once, which is faster
+FEW = 16  # queries up to which the server searches; for more the vectors come over once, which takes less time
 BLOCK = 8192  # rows that are compared at once when they do
 IDLE = 4  # connections kept for the next call
 PATIENCE = 60.0  # seconds to wait for other sessions that can still see what was deleted
