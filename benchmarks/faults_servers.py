@@ -34,7 +34,7 @@ from reid.gallery.store import Store
 from reid.types import Crop
 
 DIM, NAMES = 64, 2000
-LATE = 60.0  # seconds in which an answer that lacks rows may become complete
+LATE = 20.0  # seconds in which an answer that lacks rows may become complete
 State = dict[int, bytes]  # row: digest of all that is in it
 
 
@@ -89,19 +89,23 @@ def there(store: Store, seconds: float = 120) -> State:
             time.sleep(0.5)
 
 
-def check(name: str, found: State, writer: Writer) -> tuple[int, int]:
-    """Rows lost or wrong, and whether the operation that was cut off is there."""
+def check(name: str, found: State, writer: Writer) -> tuple[dict[str, int], int]:
+    """How many rows are not what was acknowledged, and whether the operation that was cut off is there."""
     before, after = writer.before, writer.after
-    wrong = sum(found.get(row) not in (before.get(row), after.get(row)) for row in {*found, *before, *after})
-    if name == "postgresql" and found not in (before, after):
-        wrong += 1
+    either = {row: (before.get(row), after.get(row)) for row in {*found, *before, *after}}
+    wrong = {
+        "lost": sum(row not in found and None not in known for row, known in either.items()),
+        "back again": sum(row in found and known == (None, None) for row, known in either.items()),
+        "older": sum(row in found and any(known) and found[row] not in known for row, known in either.items()),
+        "half": int(name == "postgresql" and found not in (before, after)),
+    }
     return wrong, int(found == after != before)
 
 
 def torture(name: str, rounds: int, seed: int) -> dict[str, object]:
     rng, folder = random.Random(seed), Path(tempfile.mkdtemp(prefix=f"reid-faults-{name}-"))
     server = Postgresql(folder) if name == "postgresql" else Milvus(folder)
-    acknowledged, wrong, kept, starts, late = 0, 0, 0, list[float](), list[float]()
+    acknowledged, kept, wrong, starts, late = 0, 0, dict[str, int](), list[float](), list[float]()
     try:
         address = Address.parse(server.fresh("people"))
         store, state = STORES[address.scheme](address, "drawn", DIM), State()
@@ -117,17 +121,19 @@ def torture(name: str, rounds: int, seed: int) -> dict[str, object]:
             starts.append(time.monotonic() - begun)
             found = check(name, state, writer)
             begun = time.monotonic()
-            while found[0] and time.monotonic() - begun < LATE:
+            while any(found[0].values()) and time.monotonic() - begun < LATE:
                 time.sleep(0.5)
                 state = there(store)
                 found, late = check(name, state, writer), [*late, time.monotonic() - begun]
-            acknowledged, wrong, kept = acknowledged + writer.done, wrong + found[0], kept + found[1]
+            acknowledged, kept = acknowledged + writer.done, kept + found[1]
+            wrong = {what: wrong.get(what, 0) + many for what, many in found[0].items()}
+            print(name, writer.done, found[0], file=sys.stderr, flush=True)
         store.close()
         return {
             "store": name,
             "rounds": rounds,
             "acknowledged": acknowledged,
-            "rows wrong": wrong,
+            "rows wrong or lost": wrong,
             "cut off but kept": kept,
             "rows": len(state),
             "all there again after s": round(max(late, default=0), 1),
