@@ -147,11 +147,11 @@ def kill(rounds: int, address: str, seed: int = 0) -> tuple[int, int]:
 
 def full(megabytes: int, folder: Path, limit: bool = True) -> tuple[int, str]:
     """Add until the disk is full; how many rows were acknowledged, all of which are there, and what was said."""
+    address, state, said, spare = str(folder / "full.db"), {}, "", folder / "spare"
+    spare.write_bytes(bytes(4 << 20))
     if limit:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (megabytes << 20, hard))
-    address, state, said, spare = str(folder / "full.db"), {}, "", folder / "spare"
-    spare.write_bytes(bytes(4 << 20))
     gallery = Gallery.open(address, MODEL, DIM)
     try:
         for number in range(10_000):
