@@ -18,6 +18,7 @@ import time
 import urllib.request
 import uuid
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,8 @@ class Milvus:
     def kill(self) -> None:
         """End it at once."""
         if self._process:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may have died by itself
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
