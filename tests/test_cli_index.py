@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reid.cli.common_gallery import shown
 from reid.cli.index import KINDS
 from reid.gallery.gallery import Gallery
 from reid.street import draw_street
@@ -218,3 +219,9 @@ def test_feedback_on_a_gallery_calibrates(db: Path, model: Path, run: Run, told:
     assert (code, "needs at least 10" in err) == (2, True)  # of the few who were judged
     code, _, err = run(*fit, "--hold-out", 2)
     assert (code, "go alone" in err) == (2, True)
+
+
+def test_a_password_is_not_printed() -> None:
+    assert shown("postgresql://ada:secret@host/db?table=t") == "postgresql://ada:…@host/db"
+    assert shown("people.db") == "people.db"
+    assert shown("crops/") == "crops/"

@@ -29,6 +29,13 @@ def opened_gallery(args: argparse.Namespace) -> Gallery:
     return Gallery.open(args.gallery)
 
 
+def shown(source: str) -> str:
+    """A source as it may be printed: the address of a gallery without its password."""
+    from reid.gallery.address import Address, is_address
+
+    return Address.parse(source).shown if is_address(source) else source
+
+
 def recalled(gallery: Gallery, args: argparse.Namespace) -> None:
     """Take the model that the gallery was made with, where no other is named."""
     for name, value in gallery.made_with.items() if args.model is None else ():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid.cli.common import Model, embedded, metrics, model_options, name_skipped, page, progress
+from reid.cli.common_gallery import shown
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -218,8 +219,8 @@ def _warn(args: argparse.Namespace, report: Report, query: Sequence[Crop], prior
 def _origin(args: argparse.Namespace, facts: Sequence[tuple[str, str]]) -> dict[str, object]:
     """Where figures come from, for --json."""
     said = {
-        "source": args.source,
-        "gallery_source": args.gallery,
+        "source": shown(args.source),
+        "gallery_source": args.gallery and shown(args.gallery),
         "hold_out": args.hold_out,
         "model": dict(facts).get("Model"),
         "distances": args.distances,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reid.cli import index_copy, index_people, index_trust
 from reid.cli.common import Model, model_options, name_skipped, progress
-from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, recalled, where
+from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, recalled, shown, where
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     lines, facts = KINDS[args.kind].run(args)
-    print(json.dumps({"kind": args.kind, "gallery": args.gallery} | facts) if args.json else "\n".join(lines))
+    print(json.dumps({"kind": args.kind, "gallery": shown(args.gallery)} | facts) if args.json else "\n".join(lines))
 
 
 def _add_options(kind: argparse.ArgumentParser) -> None:
@@ -80,7 +80,7 @@ def _add(args: argparse.Namespace) -> Told:
             total = gallery.count()
     name_skipped(skipped)
     facts = {"added": count, "crops": total, "skipped": [[s.crop.path, s.reason] for s in skipped]}
-    return [f"Added {crops(count)} to {args.gallery}, which holds {total:,} now."], facts
+    return [f"Added {crops(count)} to {shown(args.gallery)}, which holds {total:,} now."], facts
 
 
 def _is_there(args: argparse.Namespace) -> bool:
@@ -153,7 +153,7 @@ def _rebuild(args: argparse.Namespace) -> Told:
         embedder = Model(args)()
         with progress("embedding", args, gallery.count()) as step:
             count = indexing.rebuild(gallery, embedder, _named(args), args.to, args.drop, step)
-    said = f"{args.to or args.gallery} holds {crops(count)} embedded by {embedder.name} now."
+    said = f"{shown(args.to or args.gallery)} holds {crops(count)} embedded by {embedder.name} now."
     return [said], {"crops": count, "model": embedder.fingerprint}
 
 

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from reid.cli.common import progress
-from reid.cli.common_gallery import Kind, Told, crops
+from reid.cli.common_gallery import Kind, Told, crops, shown
 
 
 def options(kind: argparse.ArgumentParser) -> None:
@@ -14,14 +14,13 @@ def options(kind: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Told:
-    from reid.gallery.address import Address
     from reid.gallery.copy import copy
 
     with progress("copying", args) as step:
         done = copy(args.gallery, args.target, step)
-    there = Address.parse(args.target).shown
+    there = shown(args.target)
     lines = [
-        f"{there} holds the {crops(done.rows)} of {Address.parse(args.gallery).shown}, each the same; "
+        f"{there} holds the {crops(done.rows)} of {shown(args.gallery)}, each the same; "
         f"{done.written:,} written now. Digest of all: {done.digest}.",
         f"Feedback that came along: {done.feedback:,}. "
         + (

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, where
+from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, shown, where
 from reid.errors import DataError
 
 
@@ -65,7 +65,7 @@ def audit(args: argparse.Namespace) -> Told:
             checked = gallery.verify_audit(args.verify or None)
             if checked.broken is not None:
                 raise DataError(
-                    f"the log of {args.gallery} is broken at entry {checked.broken} of {checked.entries}, where "
+                    f"the log of {shown(args.gallery)} is broken at entry {checked.broken} of {checked.entries}, where "
                     "something was changed, removed or put in; trust what comes before it only"
                 )
             said = f"{checked.entries:,} entries, unbroken. Note the digest of the last elsewhere: {checked.head}"
