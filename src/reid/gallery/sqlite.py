@@ -195,28 +195,30 @@ class SqliteStore:
 
     def fetch(self, where: Where, vectors: bool = True, pictures: bool = True) -> Iterator[Rows]:
         """See `store.Store`."""
+        light = not (vectors or pictures)  # little enough to be read at once, so that it tells of one state of the file
         with self._looking():
             ids = np.sort(self._memory.facts["id"][self._memory.admitted(where, self)])
-        for start in range(0, len(ids), PART):
-            part = self._fetched(ids[start : start + PART], vectors, pictures)
+            chunks = [ids[start : start + PART] for start in range(0, len(ids), PART)]
+            told = [self._fetched(chunk, vectors, pictures) for chunk in chunks] if light else []
+        yield from told
+        for chunk in () if light else chunks:
+            with self._looking(vectors):
+                part = self._fetched(chunk, vectors, pictures)
             if len(part):
                 yield part
 
     def _fetched(self, ids: Ids, vectors: bool, pictures: bool) -> Rows:
-        """Those rows that are still there."""
+        """Those rows that are still there, while the file is looked at."""
         columns = "id, place, crop, tags, added, sum" + (", picture, picture_sum" if pictures else ", NULL, NULL")
         sql = _among(f"SELECT {columns} FROM row WHERE id") + " ORDER BY id"
-        with self._looking(vectors):
-            found = self._connection.execute(sql, (json.dumps(ids.tolist()),)).fetchall()
-            if not found:
-                return Rows.join([], self.dim if vectors else 0)
-            for row, _, crop, tags, added, checksum, picture, picture_sum in found:
-                if checksum != sum_of(crop, tags, added) or (
-                    picture is not None and zlib.crc32(picture) != picture_sum
-                ):
-                    raise DataError(damaged(self.path, f"row {row} is not what was written"))
-            numbers, places, crops, tagged, added, _, kept, _ = zip(*found, strict=True)
-            taken = self._memory.take(np.array(places)) if vectors else np.empty((len(found), 0), np.float16)
+        found = self._connection.execute(sql, (json.dumps(ids.tolist()),)).fetchall()
+        if not found:
+            return Rows.join([], self.dim if vectors else 0)
+        for row, _, crop, tags, added, checksum, picture, picture_sum in found:
+            if checksum != sum_of(crop, tags, added) or (picture is not None and zlib.crc32(picture) != picture_sum):
+                raise DataError(damaged(self.path, f"row {row} is not what was written"))
+        numbers, places, crops, tagged, added, _, kept, _ = zip(*found, strict=True)
+        taken = self._memory.take(np.array(places)) if vectors else np.empty((len(found), 0), np.float16)
         words = {tags: frozenset(json.loads(tags)) for tags in set(tagged)}
         return Rows(
             np.array(numbers, np.int64),
