@@ -30,7 +30,7 @@ def forget(fingerprint: str, vectors: NDArray[np.float16], paths: Sequence[str],
     that of one model by their vectors in half precision too. Nothing of them stays in the files. How many there were.
     """
     wanted, gone = {vector.tobytes() for vector in vectors}, 0
-    digests = [(hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest(),) for path in paths if _is_file(path)]
+    digests = [(Cache.digest(Path(path).read_bytes()),) for path in paths if _is_file(path)]
     for path in (where or folder()).glob("*.db"):
         with closing(sqlite3.connect(path, timeout=30)) as connection:
             connection.execute("PRAGMA secure_delete=ON")
@@ -70,6 +70,11 @@ class Cache:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=OFF")  # a lost cache costs time only
         self._connection.execute("CREATE TABLE IF NOT EXISTS seen (digest BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+
+    @staticmethod
+    def digest(data: bytes) -> bytes:
+        """What a picture's embedding is found by, from the bytes of its file."""
+        return hashlib.blake2b(data, digest_size=16).digest()
 
     def get(self, digests: Sequence[bytes]) -> dict[bytes, Vectors]:
         """The vectors of those digests that are known."""

@@ -234,7 +234,7 @@ class Embedder:
         for crop in crops:
             try:
                 data = images.read_bytes(crop.path)
-                files.append((crop, data, hashlib.blake2b(data, digest_size=16).digest() if self.cache else b""))
+                files.append((crop, data, self.cache.digest(data) if self.cache else b""))
             except ImageError as error:
                 skipped.append(Skipped(crop, str(error)))
         vectors = self.cache.get([digest for _, _, digest in files]) if self.cache else {}

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reid.feed import Feed
-from reid.validation import normalise
+from reid.validation import raw
 
 SHARPNESS = 16.0
 """The logit of a crop that lies exactly in the direction of its person's mean; with label smoothing 0.1 and a thousand
@@ -35,8 +32,7 @@ def imprint(net: nn.Module, feed: Feed, labels: Tensor) -> bool:
     classifier = getattr(net, "classifier", None)
     if not isinstance(classifier, nn.Linear):
         return False
-    rows = np.array_split(np.arange(len(labels)), math.ceil(len(labels) / 64))
-    x = torch.cat([net(normalise(pixels)).embedding.float() for _, pixels in feed.batches(rows)])
+    x = raw(net, feed)
     if x.shape[1] != classifier.in_features:
         return False
     sums = torch.zeros_like(classifier.weight).index_add_(0, labels.to(x.device), F.normalize(x))

@@ -104,6 +104,11 @@ def _any_camera(embeddings: Embeddings) -> bool:
     return any(crop.camera is not None for crop in embeddings.crops)
 
 
+def is_embedded(source: str | Path) -> bool:
+    """Whether a source holds embeddings already: the address of a gallery, or a file of embeddings."""
+    return is_address(source) or (Path(source).is_file() and files.is_embeddings(source))
+
+
 def gather(
     source: str | Path | Iterable[str | Path],
     embedder: Callable[[], Embedder],
@@ -118,9 +123,9 @@ def gather(
         on_skip: called for each picture that cannot be read; without it the first one raises.
         progress: called with the number of crops done since the last call.
     """
-    if isinstance(source, str | Path) and Path(source).is_file() and files.is_embeddings(source):
-        return files.load(source)
-    if isinstance(source, str | Path) and is_address(source):
+    if isinstance(source, str | Path) and is_embedded(source):
+        if not is_address(source):
+            return files.load(source)
         with Gallery.open(source) as gallery:
             return gallery.embeddings()
     return embedder()(data.read(source), progress, on_skip)

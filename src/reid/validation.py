@@ -55,10 +55,15 @@ class Validation:
 
 
 @torch.no_grad()
+def raw(net: nn.Module, feed: Feed) -> Tensor:
+    """(N, D) embeddings of a feed's pictures by a network in evaluation mode, not normalised, in single precision."""
+    rows = np.array_split(np.arange(len(feed.crops)), math.ceil(len(feed.crops) / 64))
+    return torch.cat([net(normalise(pixels)).embedding.float() for _, pixels in feed.batches(rows)])
+
+
 def embed(net: nn.Module, crops: Sequence[Crop], feed: Feed) -> Embeddings:
     """Embeddings of a network in evaluation mode as it stands; `feed` has the pictures of the crops."""
-    rows = np.array_split(np.arange(len(crops)), math.ceil(len(crops) / 64))
-    vectors = torch.cat([net(normalise(pixels)).embedding.float() for _, pixels in feed.batches(rows)]).cpu()
+    vectors = raw(net, feed).cpu()
     if getattr(net, "unit", True):
         vectors = nn.functional.normalize(vectors)
     return Embeddings(vectors.numpy(), tuple(crops), "in training")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from reid.errors import DataError
 if TYPE_CHECKING:
     from reid.embed import Embedder, Skipped
     from reid.types import Embeddings, Report
+    from reid.verify import Verifier
 
 
 FEW = 10  # things that are done before one could look at a bar
@@ -71,6 +72,36 @@ def opened(args: argparse.Namespace) -> Embedder:
 
     model = args.model or DEFAULT_MODEL
     return Embedder(model, views=args.views, like=args.like, engine=args.engine, precision=args.precision)
+
+
+def add_kinds(
+    verb: argparse.ArgumentParser,
+    metavar: str,
+    kinds: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[..., Any]]],
+    first: Callable[[argparse.ArgumentParser], None] = lambda kind: None,
+) -> None:
+    """Verbs within a verb, by name: what each is about, what adds its options after the `first`, and what runs it."""
+    parsers = verb.add_subparsers(dest="kind", metavar=metavar, required=True)
+    for name, (about, options, _) in kinds.items():
+        kind = parsers.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        for option in ("--json", "--quiet"):  # as they stand before the kind
+            kind.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        first(kind)
+        options(kind)
+
+
+def calibration(args: argparse.Namespace, fingerprint: str) -> Verifier | None:
+    """The calibration that was named, or the one beside the model where it is for that model."""
+    from reid.embed import DEFAULT_MODEL, find_model
+    from reid.verify import Verifier, beside
+
+    if args.calibration:
+        named = Verifier.load(args.calibration)
+        named.check(fingerprint)
+        return named
+    path = beside(find_model(args.model or DEFAULT_MODEL))
+    verifier = Verifier.load(path) if path.is_file() else None
+    return verifier if verifier and verifier.model == fingerprint else None
 
 
 class Model:
@@ -168,13 +199,12 @@ def embedded(
     step: Callable[[int], None],
 ) -> tuple[Embeddings, Embeddings]:
     """The queries and the gallery, embedded where they are not yet; of a data set only the crops that are needed."""
-    from reid import data, files, matcher
+    from reid import data, matcher
     from reid.evaluation import query_and_gallery
-    from reid.gallery.address import is_address
 
     if gallery:
         return matcher.gather(source, model, skip, step), matcher.gather(gallery, model, skip, step)
-    if is_address(source) or (Path(source).is_file() and files.is_embeddings(source)):
+    if matcher.is_embedded(source):
         made = matcher.gather(source, model)
         row = {crop.path: i for i, crop in enumerate(made.crops)}
         query, rows = (made[[row[c.path] for c in part]] for part in query_and_gallery(made.crops, hold_out))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid.cli import index_copy, index_people, index_trust
-from reid.cli.common import Model, model_options, name_skipped, progress
+from reid.cli.common import Model, add_kinds, model_options, name_skipped, progress
 from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, recalled, shown, where
 from reid.errors import DataError
 
@@ -28,13 +28,10 @@ EXAMPLE = (
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    kinds = verb.add_subparsers(dest="kind", metavar="WHAT", required=True)
-    for name, (about, options, _) in KINDS.items():
-        kind = kinds.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
-        for option in ("--json", "--quiet"):  # as they stand before the kind
-            kind.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    def gallery(kind: argparse.ArgumentParser) -> None:
         kind.add_argument("gallery", help="a file that ends in .db, or the address of a server")
-        options(kind)
+
+    add_kinds(verb, "WHAT", KINDS, gallery)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,21 +48,17 @@ def _add_options(kind: argparse.ArgumentParser) -> None:
 
 
 def _add(args: argparse.Namespace) -> Told:
-    from reid import data, files, indexing
-    from reid.gallery.address import is_address
+    from reid import data, indexing, matcher
     from reid.gallery.gallery import Gallery
 
     source = args.source if len(args.source) > 1 else args.source[0]
     known = _is_there(args)
     model = Model(args, cached=not args.no_cache)
     skipped: list[Skipped] = []
-    ready = isinstance(source, str) and (is_address(source) or (Path(source).is_file() and files.is_embeddings(source)))
-    if ready:
-        from reid import matcher
-
+    if isinstance(source, str) and matcher.is_embedded(source):
         if args.pictures:
             raise DataError("--pictures needs pictures, and what was given are embeddings; give the crops themselves")
-        made = matcher.gather(str(source), model)
+        made = matcher.gather(source, model)
         with Gallery.open(args.gallery, made.model, made.vectors.shape[1]) as gallery:
             indexing.add(gallery, made, args.tag)
             count, total = len(made), gallery.count()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reid.cli.common import Model, embedded, ending, model_options, name_skipped, progress
+from reid.cli.common import Model, add_kinds, embedded, ending, model_options, name_skipped, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,12 +29,7 @@ EXAMPLE = (
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    kinds = verb.add_subparsers(dest="kind", metavar="KIND", required=True)
-    for name, (about, options, _) in KINDS.items():
-        kind = kinds.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
-        for option in ("--json", "--quiet"):  # as they stand before the kind
-            kind.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-        options(kind)
+    add_kinds(verb, "KIND", KINDS)
 
 
 def run(args: argparse.Namespace) -> None:

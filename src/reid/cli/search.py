@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, model_options, name_skipped, page, percent, progress
+from reid.cli.common import Model, calibration, model_options, name_skipped, page, percent, progress
 from reid.cli.common_gallery import opened_gallery, recalled
 from reid.errors import DataError
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from reid.gallery.answers import Per
     from reid.gallery.gallery import Gallery
     from reid.types import Crop, Embeddings, Match
-    from reid.verify import Verifier
 
 ABOUT = "find where else a person was seen"
 EXAMPLE = (
@@ -59,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     answers, size = _answers(args, query, gallery or rows)
     seconds = (model.opened.seconds if model.opened else {}) | {"search": time.perf_counter() - started}
-    verifier = _verifier(args, query.model)
+    verifier = calibration(args, query.model)
     if verifier:
         answers = [verifier.filled(q.camera, found) for q, found in zip(query.crops, answers, strict=True)]
     filters = {
@@ -116,20 +115,6 @@ def _said(args: argparse.Namespace) -> list[str]:
     said += [f"camera {' or '.join(args.camera)}"] if args.camera else []
     said += [f"from {args.after:g} s"] if args.after is not None else []
     return said + ([f"until {args.before:g} s"] if args.before is not None else [])
-
-
-def _verifier(args: argparse.Namespace, fingerprint: str) -> Verifier | None:
-    """The calibration that was named, or the one beside the model where it is for these embeddings."""
-    from reid.embed import DEFAULT_MODEL, find_model
-    from reid.verify import Verifier, beside
-
-    if args.calibration:
-        named = Verifier.load(args.calibration)
-        named.check(fingerprint)
-        return named
-    path = beside(find_model(args.model or DEFAULT_MODEL))
-    verifier = Verifier.load(path) if path.is_file() else None
-    return verifier if verifier and verifier.model == fingerprint else None
 
 
 def answer(

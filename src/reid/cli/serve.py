@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, model_options
+from reid.cli.common import Model, calibration, model_options
 from reid.errors import DataError
 
 if TYPE_CHECKING:
     from reid.serve.settings import Settings
     from reid.serve.tokens import Tokens
-    from reid.verify import Verifier
 
 ABOUT = "serve a gallery: HTTP for programs, and a web page"
 EXAMPLE = (
@@ -82,7 +81,7 @@ def _serve(args: argparse.Namespace, tokens: Tokens | None) -> None:
     check_reach(args.host, tokens)
     settings = _settings(args)
     embedder = Model(args)()
-    verifier = _verifier(args, embedder.fingerprint)
+    verifier = calibration(args, embedder.fingerprint)
     gallery = Gallery.open(args.address, embedder.fingerprint, embedder.dim if args.new else None)
     embedder.settle(HANDFUL)  # now, and not while somebody waits for an answer
     service = Service(gallery, embedder, verifier, settings)
@@ -105,17 +104,3 @@ def _settings(args: argparse.Namespace) -> Settings:
     names = ("rate", "max_bytes", "max_pixels", "at_once", "batch", "queue", "seconds")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return Settings(names=frozenset(name.lower() for name in args.name), pictures=not args.no_pictures, **given)
-
-
-def _verifier(args: argparse.Namespace, fingerprint: str) -> Verifier | None:
-    """The calibration that was named, or the one beside the model where it is for that model."""
-    from reid.embed import DEFAULT_MODEL, find_model
-    from reid.verify import Verifier, beside
-
-    if args.calibration:
-        named = Verifier.load(args.calibration)
-        named.check(fingerprint)
-        return named
-    path = beside(find_model(args.model or DEFAULT_MODEL))
-    verifier = Verifier.load(path) if path.is_file() else None
-    return verifier if verifier and verifier.model == fingerprint else None
