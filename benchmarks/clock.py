@@ -7,7 +7,8 @@ cameras stood still in between is not known. The starts are estimated from where
 100 were seen (`reid.spacetime.align_recordings`), the first guess being sequences laid end to end with the lengths that
 st-ReID published (`parse_frame` in its prepare.py). What is printed is `MARKET_STARTS` in reid's reader.
 
-With embeddings or a model, the last 100 people are then searched with a prior learnt on each clock, as in prior.py.
+With --embeddings FOLDER, where they are kept or put, the last 100 people are then searched with a prior learnt on each
+clock, as in prior.py.
 """
 
 from __future__ import annotations
