@@ -1,10 +1,10 @@
 """Crops a second, and milliseconds for one crop, beside torchreid's FeatureExtractor and beside bare engines.
 
-    python benchmarks/inference.py --torchreid deep-person-reid [--small osnet_x0_25_msmt17.onnx] [--rounds 5]
+    python benchmarks/inference.py --torchreid deep-person-reid [--widths 1 0.25] [--rounds 5]
 
-One OSNet ×1.0 at 256×128, the body with the weights of `market`: torchreid builds it and saves it, `reid export` makes
-an ONNX file of that; both give the same vectors, up to the resizer (the lowest cosine is printed). All in one process,
-in turn, round by round; ratios are of the same round, medians of all.
+OSNet at 256×128, ×1.0 with the body of `market` and ×0.25 with that of `nano`: torchreid builds it and saves it, `reid
+export` makes an ONNX file of that; both give the same vectors, up to the resizer (the lowest cosine is printed). All in
+one process, in turn, round by round; ratios are of the same round, medians of all.
 
 * torchreid: FeatureExtractor as its documentation has it, on the CPU, from paths; 64 at a time and one at a time.
 * reid: Embedder, from the same paths, 64 at a time, one at a time, and all of them at once.
@@ -12,7 +12,6 @@ in turn, round by round; ratios are of the same round, medians of all.
   of 64, and with a core for each batch of 16; OpenVINO as it advises for throughput, with a queue of asynchronous
   inferences of 16, and with all cores in each of 64. The fastest of each counts. Beside them Embedder.arrays on those.
 
---small is another model for crops a second and core, such as the published OSNet ×0.25; it is fed as torchreid does.
 Crops are drawn and shrunk to 64×128 pixels, Market-1501's size. torchreid is
 https://github.com/KaiyangZhou/deep-person-reid, to be cloned first; torchvision may be absent (stand_ins.py).
 """
@@ -48,28 +47,30 @@ from reid.images import RGB
 from reid.street import draw_street
 
 BATCH = 64
+BODIES = {"1": ("osnet_x1_0", "market"), "0.25": ("osnet_x0_25", "nano")}  # torchreid's name, and whose weights
 Rates = dict[str, float]
+SPREAD: dict[str, Callable[[Any], float]] = {"min": min, "median": statistics.median, "max": max}
 
 
-def their_extractor(clone: Path, folder: Path) -> tuple[Any, Path]:
+def their_extractor(clone: Path, folder: Path, width: str) -> tuple[Any, Path]:
     """torchreid's FeatureExtractor, and the weights that it holds."""
+    name, weights = BODIES[width]
+    path = folder / f"{name}.pth"
     sys.path.insert(0, str(clone))
     missing = stand_in()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its compiled evaluator and of escapes in its strings
         import torchreid
 
-        model = torchreid.models.build_model("osnet_x1_0", num_classes=1, pretrained=False, use_gpu=False)
-        own, given = model.state_dict(), checkpoint.tensors_of(checkpoint.find("market"))
+        model = torchreid.models.build_model(name, num_classes=1, pretrained=False, use_gpu=False)
+        own, given = model.state_dict(), checkpoint.tensors_of(checkpoint.find(weights))
         body = {n: t.float() for n, t in given.items() if n in own and own[n].shape == t.shape}
         model.load_state_dict(body, strict=False)
-        torch.save(model.state_dict(), folder / "osnet_x1_0.pth")
-        extractor = torchreid.utils.FeatureExtractor(
-            "osnet_x1_0", str(folder / "osnet_x1_0.pth"), device="cpu", verbose=False
-        )
-    for name in [n for n in sys.modules if n.partition(".")[0] in missing]:
-        del sys.modules[name]  # PyTorch's exporter looks for the real one
-    return extractor, folder / "osnet_x1_0.pth"
+        torch.save(model.state_dict(), path)
+        extractor = torchreid.utils.FeatureExtractor(name, str(path), device="cpu", verbose=False)
+    for module in [n for n in sys.modules if n.partition(".")[0] in missing]:
+        del sys.modules[module]  # PyTorch's exporter looks for the real one
+    return extractor, path
 
 
 def per_second(run: Callable[[], object], count: int) -> float:
@@ -169,55 +170,42 @@ def ratios(found: Rates) -> Rates:
     }
 
 
+def measured(args: argparse.Namespace, folder: Path, paths: list[str], width: str) -> dict[str, Any]:
+    """All of it for one width."""
+    extractor, weights = their_extractor(args.torchreid, folder, width)
+    file = weights.with_suffix(".onnx")
+    export_model(weights, file)
+    ours = Embedder(file)
+    ours.settle(1 << 20)
+    theirs = normalise(extractor(paths[:16]).numpy())
+    same = float(cosines(theirs, ours(paths[:16]).vectors).min())
+    decoded = np.stack([images.resize(images.read(p), 256, 128) for p in paths])
+    bare = {"bare onnxruntime": bare_onnxruntime(file.read_bytes()), "bare openvino": bare_openvino(file)}
+    one_round(extractor, ours, bare, paths[:BATCH], decoded[:BATCH], 3)  # warm
+    rounds = [one_round(extractor, ours, bare, paths, decoded, args.ones) for _ in range(args.rounds)]
+    middle = {name: round(statistics.median(r[name] for r in rounds), 2) for name in rounds[0]}
+    own = [ratios(r) for r in rounds]
+    return {
+        "lowest cosine to torchreid": round(same, 5),
+        "reid's engine": f"{ours.engine.name}, {ours.batch} at a time",
+        "crops/s": middle,
+        "crops/s and core": round(middle["reid, all at once"] / ours.threads, 1),
+        "ratios": {name: {what: round(of(r[name] for r in own), 2) for what, of in SPREAD.items()} for name in own[0]},
+    }
+
+
 def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--torchreid", type=Path, required=True, metavar="PATH", help="a clone of deep-person-reid")
-    parse.add_argument("--small", type=Path, help="another model, for crops a second and core")
+    parse.add_argument("--widths", nargs="+", default=[*BODIES], choices=BODIES)
     parse.add_argument("--crops", type=int, default=512)
     parse.add_argument("--ones", type=int, default=40, help="crops that are embedded one at a time")
     parse.add_argument("--rounds", type=int, default=5)
     args = parse.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        paths = draw(folder, args.crops)
-        extractor, weights = their_extractor(args.torchreid, folder)
-        export_model(weights, folder / "osnet.onnx")
-        ours = Embedder(folder / "osnet.onnx")
-        ours.settle(1 << 20)
-        theirs = normalise(extractor(paths[:16]).numpy())
-        same = float(cosines(theirs, ours(paths[:16]).vectors).min())
-        decoded = np.stack([images.resize(images.read(p), 256, 128) for p in paths])
-        bare = {
-            "bare onnxruntime": bare_onnxruntime((folder / "osnet.onnx").read_bytes()),
-            "bare openvino": bare_openvino(folder / "osnet.onnx"),
-        }
-        one_round(extractor, ours, bare, paths[:BATCH], decoded[:BATCH], 3)  # warm
-        rounds = [one_round(extractor, ours, bare, paths, decoded, args.ones) for _ in range(args.rounds)]
-        small: Rates = {}
-        if args.small:
-            other = Embedder(args.small, like="torchreid")
-            other.settle(1 << 20)
-            runs = [per_second(lambda: other(paths), len(paths)) for _ in range(args.rounds + 1)][1:]
-            small = {f"{other.name} in {other.engine.name}": round(statistics.median(runs) / other.threads, 1)}
-    middle = {name: round(statistics.median(r[name] for r in rounds), 2) for name in rounds[0]}
-    own = [ratios(r) for r in rounds]
-    spread = {
-        name: {"min": round(min(r[name] for r in own), 2), "median": round(statistics.median(r[name] for r in own), 2)}
-        | {"max": round(max(r[name] for r in own), 2)}
-        for name in own[0]
-    }
-    per_core = {f"osnet_x1_0 in {ours.engine.name}": round(middle["reid, all at once"] / ours.threads, 1), **small}
-    result = {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "crops": args.crops,
-        "lowest cosine to torchreid": round(same, 5),
-        "reid's engine": ours.engine.name,
-        "crops/s": middle,
-        "ratios": spread,
-        "crops/s and core": per_core,
-    }
-    print(json.dumps(result, indent=2))
+        paths = draw(Path(name), args.crops)
+        found = {f"OSNet ×{width}": measured(args, Path(name), paths, width) for width in args.widths}
+    print(json.dumps({"processor": processor(), "cores": os.cpu_count(), "crops": args.crops} | found, indent=2))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ workers: the first round tries each, and the fastest stays. Times are torchreid'
 TensorBoard writer; the last steps, in which the loader has no further batch to prepare, are not counted.
 
 reid runs `reid.training.train` with the settings that TrainConfig has by itself: more augmentation, AdamW, averaged
-weights, bf16-mixed. Times are those in metrics.jsonl. Beside it: the same in single precision, and with pictures
-decoded while it trains, as happens to a set too large for memory. Otherwise crops are decoded once, before the first
-epoch; what that takes is told apart, for each crop.
+weights, bf16-mixed where the processor has it. Times are those in metrics.jsonl. Beside it: the same in single
+precision, and with pictures decoded while it trains, as happens to a set too large for memory. Otherwise crops are
+decoded once, before the first epoch; what that takes is told apart, for each crop.
 
 Every measurement is a process of its own, in turn, with as many steps of warm-up as are measured. Ratios are taken
 round by round. Without --data crops are drawn and shrunk to 64×128 pixels, Market-1501's size; where more are asked for
@@ -52,9 +52,10 @@ from reid.street import draw_street
 
 PEOPLE, CROPS = 16, 4
 BATCH = PEOPLE * CROPS
+SINGLE = "reid, single precision"
 OURS = {  # precision, whether pictures are decoded while it trains
     "reid": ("bf16-mixed", False),
-    "reid, single precision": ("32-true", False),
+    SINGLE: ("32-true", False),
     "reid, decoding as it trains": ("bf16-mixed", True),
 }
 CLONE = "git clone https://github.com/KaiyangZhou/deep-person-reid, then give --torchreid deep-person-reid"
@@ -94,6 +95,7 @@ def ours(spec: dict[str, Any]) -> dict[str, Any]:
     """Two epochs of our loop, the second one counted."""
     from reid import training
     from reid.feed import Data, Feed
+    from reid.machine import suited
     from reid.nets import build
     from reid.settings import Loss, Stage, TrainConfig
 
@@ -110,6 +112,7 @@ def ours(spec: dict[str, Any]) -> dict[str, Any]:
         precision=precision,
         warmup=0.5,
     )
+    config = suited(config)
     started = time.perf_counter()
     Data.of({"": crops}, 0, print)
     Feed(crops, spec["height"], spec["wide"], torch.device("cuda" if cuda else "cpu"))
@@ -275,7 +278,9 @@ def crops_for(args: argparse.Namespace, folder: Path) -> Path:
 
 def rounds(args: argparse.Namespace, spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """What each loop did in each round at one width; the first round settles torchreid's workers."""
-    found: dict[str, list[dict[str, Any]]] = {loop: [] for loop in (["torchreid"] if args.torchreid else []) + [*OURS]}
+    mixed = args.device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    ours = [loop for loop in OURS if mixed or loop != SINGLE]  # without bfloat16 all of them are in single precision
+    found: dict[str, list[dict[str, Any]]] = {loop: [] for loop in (["torchreid"] if args.torchreid else []) + ours}
     workers = args.workers
     for _ in range(args.rounds):
         for loop, measured in found.items():

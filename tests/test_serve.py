@@ -16,6 +16,7 @@ from reid import quality
 from reid.embed import Embedder
 from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Where, row_id, upload_path
+from reid.gallery.sqlite import SqliteStore
 from reid.serve.people import sightings
 from reid.serve.tokens import ROLES, Tokens, grant
 from reid.types import Crop, Embeddings
@@ -203,6 +204,18 @@ def test_feedback_is_kept(served: Served) -> None:
     assert served.get("/v1/stats").json()["feedback"] == 1
     assert served.post("/v1/feedback", json={"query": a, "answer": "3", "same": True}).status_code == 404
     assert served.post("/v1/feedback", json={"query": a, "answer": a, "same": True}).status_code == 409
+
+
+def test_a_full_disk_is_no_mistake_of_who_asks(served: Served) -> None:
+    assert isinstance(served.gallery.store, SqliteStore)
+    served.gallery.store._connection.execute("PRAGMA max_page_count=1")  # that is, no more than there are
+    large = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(large, "PNG")
+    full = served.post("/v1/crops", files=[("crop", ("a", large.getvalue()))])
+    assert (full.status_code, "disk is full" in full.json()["detail"]) == (503, True)
+    assert served.gallery.count() == 24
+    served.gallery.store._connection.execute("PRAGMA max_page_count=1000000")
+    assert served.post("/v1/crops", files=[("crop", ("a", large.getvalue()))]).status_code == 201
 
 
 # ── erasing and upkeep ──

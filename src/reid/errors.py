@@ -18,6 +18,10 @@ class DataError(ReidError):
     """A data set, list or table that cannot be understood."""
 
 
+class StoreError(DataError):
+    """A gallery whose disk or server fails: full, damaged, gone or busy. What was asked of it may be right."""
+
+
 class ModelError(ReidError):
     """A model file that cannot be read, or that does not fit what it was given."""
 

@@ -1,4 +1,4 @@
-"""Which engine runs a model fastest on this machine: measured once, and remembered in the user's cache."""
+"""Which engine, in what batches, runs a model fastest here: measured once, and remembered in the user's cache."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from reid.images import RGB, Preprocess
 REMEMBERED = "engines.json"
 PACKAGES = ("onnxruntime", "openvino", "torch")
 TURNS = 2  # that each engine gets, after one another, as a machine may be busy for a while
-FEW = 8  # images per inference that are enough to tell engines apart
+BATCHES = (1, 4, 16)  # images per inference that are tried; few stay in a core's own cache, many cost fewer calls
 MARGIN = 1.05  # by which another engine must be faster to be worth the change
 
 
 def fastest(path: Path, own: Engine, preprocess: Preprocess, threads: int, batch: int | None) -> Engine:
-    """The engine to run a model file with from now on.
+    """The engine to run a model file with from now on, its usual batch set to the size that went fastest.
 
     Those that can run it are timed on a few batches of noise, as many at a time as there are threads, unless this was
     done before for the same file, processor, versions, threads and batch. PyTorch is among them on a GPU only; it is
@@ -46,21 +46,30 @@ def fastest(path: Path, own: Engine, preprocess: Preprocess, threads: int, batch
         return own
     key = _key(own, preprocess, threads, batch)
     known = recall().get(key)
-    if isinstance(known, dict) and known.get("engine") in names:
+    if isinstance(known, dict) and known.get("engine") in names and isinstance(known.get("batch"), int):
         with suppress(ReidError):
-            return reopen(path, own, preprocess, known["engine"], "fp32")
-    rates: dict[str, float] = {}
+            return _set(reopen(path, own, preprocess, known["engine"], "fp32"), known["batch"])
+    rates: dict[tuple[str, int], float] = {}
     opened: dict[str, Engine] = {}
     for name in names * TURNS:
         with suppress(ReidError):  # an engine that cannot run this file, or not as its own does, takes no part
             engine = opened[name] = opened.get(name) or reopen(path, own, preprocess, name, "fp32")
-            size = batch or (engine.usual if engine.alone else FEW)
-            rates[name] = max(rates.get(name, 0.0), rate(engine, preprocess, threads, size, rounds=1))
+            fixed = batch or engine.batch or (engine.usual if engine.alone else None)
+            for size in (fixed,) if fixed else BATCHES:
+                found = rate(engine, preprocess, threads, size, rounds=1)
+                rates[name, size] = max(rates.get((name, size), 0.0), found)
     if not rates:
         return own
-    best = max(rates, key=lambda name: rates[name] * (MARGIN if name == own.name else 1))
-    _remember(key, {"engine": best, "model": path.name, "images/s": {n: round(r, 1) for n, r in rates.items()}})
-    return opened[best]
+    name, size = max(rates, key=lambda way: rates[way] * (MARGIN if way[0] == own.name else 1))
+    seen = {f"{n}, {b} at a time": round(r, 1) for (n, b), r in rates.items()}
+    _remember(key, {"engine": name, "batch": size, "model": path.name, "images/s": seen})
+    return _set(opened[name], size)
+
+
+def _set(engine: Engine, batch: int) -> Engine:
+    """The engine, with that as its usual batch."""
+    engine.usual = batch
+    return engine
 
 
 def rate(engine: Engine, preprocess: Preprocess, threads: int, batch: int, rounds: int = 2) -> float:

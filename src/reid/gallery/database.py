@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from reid.errors import DataError
+from reid.errors import DataError, StoreError
 
 APPLICATION = 0x72656964
 """Stands in the header of every file of ours: "reid"."""
@@ -61,12 +61,12 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
     """Walk all pages of a file; about half a second for a million rows.
 
     Raises:
-        DataError: they do not hang together.
+        StoreError: they do not hang together.
     """
     with explained(path):
         said = patiently(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())
     if said != ("ok",):
-        raise DataError(damaged(path, str(said[0]).splitlines()[-1]))
+        raise StoreError(damaged(path, str(said[0]).splitlines()[-1]))
 
 
 def patiently(work: Callable[[], T]) -> T:
@@ -90,7 +90,7 @@ def transaction(connection: sqlite3.Connection, path: Path, write: bool = True) 
     """All of what is done within it, or nothing. One that reads sees one state of the file from start to end.
 
     Raises:
-        DataError: the disk is full, the file is damaged, or others have been writing for PATIENCE seconds.
+        StoreError: the disk is full, the file is damaged, or others have been writing for PATIENCE seconds.
     """
     with explained(path):
         patiently(lambda: connection.execute("BEGIN IMMEDIATE" if write else "BEGIN"))
@@ -108,13 +108,13 @@ def scrub(connection: sqlite3.Connection, path: Path) -> None:
     """Empty the log of changes, in which pages as they were before may still lie.
 
     Raises:
-        DataError: another program has been reading an old state for PATIENCE seconds.
+        StoreError: another program has been reading an old state for PATIENCE seconds.
     """
     end = time.monotonic() + PATIENCE
     with explained(path):
         while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             if time.monotonic() > end:
-                raise DataError(
+                raise StoreError(
                     f"rows are erased from {path}, but another program holds on to its log {path}-wal, where they can "
                     "still be read; end that program and erase again"
                 )
@@ -127,7 +127,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise DataError(_said(error, path)) from None
+        raise StoreError(_said(error, path)) from None
 
 
 def _said(error: sqlite3.Error, path: Path) -> str:

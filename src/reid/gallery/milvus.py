@@ -22,7 +22,7 @@ import numpy as np
 import pymilvus
 from pymilvus import DataType, MilvusClient
 
-from reid.errors import DataError
+from reid.errors import DataError, StoreError
 from reid.gallery.address import Address
 from reid.gallery.rows import Rows, Where
 from reid.gallery.store import MOST
@@ -216,7 +216,7 @@ class MilvusStore:
         end = time.monotonic() + CLEARING
         while not done():
             if time.monotonic() > end:
-                raise DataError(
+                raise StoreError(
                     f"the rows are deleted, but {self._shown} has not finished {what} in {CLEARING:g} s, and its files "
                     "still hold them; look at its log"
                 )
@@ -238,7 +238,7 @@ class MilvusStore:
             yield
         except (pymilvus.MilvusException, grpc.RpcError, grpc.FutureTimeoutError) as error:
             said = " ".join(str(getattr(error, "message", error)).split())
-            raise DataError(
+            raise StoreError(
                 f"{self._shown} cannot be reached or refuses ({said}); try again when it is there"
             ) from None
 

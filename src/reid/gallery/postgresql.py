@@ -21,7 +21,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
 from reid.distance import top_k
-from reid.errors import DataError
+from reid.errors import DataError, StoreError
 from reid.gallery.address import Address
 from reid.gallery.rows import Rows, Where
 from reid.gallery.wire import nearest, original, plain
@@ -231,7 +231,7 @@ class PostgresqlStore:
         end = time.monotonic() + PATIENCE
         while connection.execute(looking, [moment]).fetchone() != (0,):
             if time.monotonic() > end:
-                raise DataError(
+                raise StoreError(
                     f"the rows are deleted, but another session of {self._shown} has looked at them for "
                     f"{PATIENCE:g} s; end it and run VACUUM FULL {self._name}"
                 )
@@ -242,7 +242,7 @@ class PostgresqlStore:
             connection.execute("RESET lock_timeout")
         except psycopg.Error as error:
             connection.close()
-            raise DataError(
+            raise StoreError(
                 f"the rows are deleted, but {self._shown} could not write its files anew ({_said(error)}); run "
                 f"VACUUM FULL {self._name} there"
             ) from None
@@ -276,7 +276,7 @@ class PostgresqlStore:
         """A connection that nobody else uses meanwhile.
 
         Raises:
-            DataError: in place of any error of the server's.
+            StoreError: in place of any error of the server's.
         """
         with self._lock:
             connection = self._idle.pop() if self._idle else None
@@ -288,9 +288,9 @@ class PostgresqlStore:
         except psycopg.Error as error:
             said = _said(error)
             if connection is not None and not connection.closed:
-                raise DataError(f"{self._shown} refuses ({said}); mend that and try again") from None
+                raise StoreError(f"{self._shown} refuses ({said}); mend that and try again") from None
             self.close()
-            raise DataError(f"{self._shown} cannot be reached ({said}); try again when it is there") from None
+            raise StoreError(f"{self._shown} cannot be reached ({said}); try again when it is there") from None
         finally:
             if connection is not None:
                 self._keep(connection)

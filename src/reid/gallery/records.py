@@ -88,7 +88,10 @@ def words(where: Where, hidden: Callable[[str], str]) -> str:
 
 def moment(at: float) -> str:
     """Seconds since 1970 as people read them, in UTC."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):  # outside of years 1 to 9999
+        return f"{at:.16g} s"
 
 
 def seconds(keep: str) -> float:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.errors import DataError, ModelError, ShapeError
+from reid.errors import DataError, ModelError, ShapeError, StoreError
 from reid.gallery.address import Address
 from reid.gallery.database import check, connect, damaged, explained, patiently, scrub, transaction
 from reid.gallery.memory import BLOCK, FACTS, Codes, Memory, empty_facts
@@ -124,7 +124,7 @@ class SqliteStore:
 
     def _check(self, data: bytes, checksum: int, length: int, what: str) -> None:
         if len(data) != length or zlib.crc32(data) != checksum:
-            raise DataError(damaged(self.path, f"{what} are not what was written"))
+            raise StoreError(damaged(self.path, f"{what} are not what was written"))
 
     def upsert(self, rows: Rows) -> None:
         """See `store.Store`."""
@@ -216,7 +216,7 @@ class SqliteStore:
             return Rows.join([], self.dim if vectors else 0)
         for row, _, crop, tags, added, checksum, picture, picture_sum in found:
             if checksum != sum_of(crop, tags, added) or (picture is not None and zlib.crc32(picture) != picture_sum):
-                raise DataError(damaged(self.path, f"row {row} is not what was written"))
+                raise StoreError(damaged(self.path, f"row {row} is not what was written"))
         numbers, places, crops, tagged, added, _, kept, _ = zip(*found, strict=True)
         taken = self._memory.take(np.array(places)) if vectors else np.empty((len(found), 0), np.float16)
         words = {tags: frozenset(json.loads(tags)) for tags in set(tagged)}
@@ -265,7 +265,7 @@ class SqliteStore:
         """Take over all that is in another gallery's file, the ledger included, in one transaction.
 
         Raises:
-            DataError: it cannot be written; then nothing has changed.
+            StoreError: it cannot be written; then nothing has changed.
         """
         with self._lock, explained(self.path), closing(sqlite3.connect(other)) as source:
             patiently(lambda: source.backup(self._connection))

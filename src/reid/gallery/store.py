@@ -37,7 +37,7 @@ class Store(Protocol):
         is there, where the store has transactions; where it has none, some may be, each whole.
 
         Raises:
-            DataError: the disk is full, the server is gone, or whatever else kept it from being written.
+            StoreError: the disk is full, the server is gone, or whatever else kept it from being written.
         """
 
     def query(self, vectors: Vectors, k: int, where: Where) -> Ranking:

@@ -24,8 +24,8 @@ Find, verify and identify people across cameras in one gallery.
 
 Addresses below `/v1` take a token as `Authorization: Bearer TOKEN` where the service has tokens; each says which role.
 Pictures are sent as files of a form. Distances: lower is closer. Times are seconds on the clock that the cameras share.
-A mistake is answered by 4xx and one sentence as `application/problem+json`; 503 with `Retry-After` says that too many
-requests are waiting.
+A mistake is answered by 4xx and one sentence as `application/problem+json`; 503 says that the
+disk or the server of the gallery fails, or, with `Retry-After`, that too many requests are waiting.
 """
 
 

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from reid.errors import ModelError
+from reid.errors import ModelError, StoreError
 
 MEDIA = "application/problem+json"
 
@@ -62,10 +62,9 @@ async def of_busy(_: Request, error: Exception) -> Response:
 
 
 async def of_reid(_: Request, error: Exception) -> Response:
-    """What the library says of what was given."""
-    return problem(
-        409 if isinstance(error, ModelError) else 422, str(error).encode("utf-8", "backslashreplace").decode()
-    )
+    """What the library says of what was given, or of a gallery that fails."""
+    status = 503 if isinstance(error, StoreError) else 409 if isinstance(error, ModelError) else 422
+    return problem(status, str(error).encode("utf-8", "backslashreplace").decode())
 
 
 async def of_http(_: Request, error: Exception) -> Response:

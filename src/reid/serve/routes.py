@@ -49,7 +49,7 @@ def routes(role: Role, about: str) -> APIRouter:
             413: "The request is too large.",
             422: "Something given cannot be used; the detail says what and what to do.",
             429: "Too many requests of one caller; see Retry-After.",
-            503: "Too many requests are waiting; see Retry-After.",
+            503: "Too many requests are waiting (see Retry-After), or the gallery's disk or server fails.",
         }.items()
     }  # fmt: skip
     return APIRouter(

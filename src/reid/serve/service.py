@@ -14,7 +14,7 @@ import numpy as np
 from fastapi import UploadFile
 
 from reid.embed import Embedder
-from reid.errors import DataError, ReidError
+from reid.errors import DataError, ReidError, StoreError
 from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Where
 from reid.images import RGB
@@ -114,6 +114,8 @@ class Service:
         """As `run`, for what changes who or what is in the gallery, which may refuse it."""
         try:
             return await self.run(work)
+        except StoreError:
+            raise
         except DataError as error:
             raise Refused(409, str(error)) from None
         finally:
