@@ -97,8 +97,8 @@ def assemble(
         raise ModelError(f"{path} does not fit {name}: {', '.join(wrong[:3])}{more}")
     if odd := [n for n, t in given.items() if not t.isfinite().all()]:
         raise ModelError(f"{path} holds values that are not finite, in {_some(tuple(odd))}; copy or train it again")
-    net = _built(name, options, "cpu")
-    net.load_state_dict(given)
+    types = {n: t.dtype for n, t in net.state_dict().items()}
+    net.load_state_dict({n: t.to(types[n], copy=True) for n, t in given.items()}, assign=True)
     return net.eval()
 
 
