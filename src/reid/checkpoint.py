@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from reid.disk import replacing
 from reid.errors import ModelError
@@ -104,10 +105,17 @@ def assemble(
 
 def _built(name: str, options: Mapping[str, Any], device: str) -> nn.Module:
     try:
-        with torch.device(device):
+        with torch.device(device), _Undrawn():
             return build(name, **options)
     except (TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as error:
         raise ModelError(f"{name} cannot be built with the options {dict(options)}: {error}") from None
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves random values undrawn, which takes longer than the rest; those of a file take their place anyway."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **kwargs or {})
 
 
 @dataclass(frozen=True, slots=True)
