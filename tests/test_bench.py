@@ -106,3 +106,10 @@ def test_what_the_command_says(model: Path, run: Run) -> None:
     assert found["peak GFLOP/s"]["fp32"] > 0
     code, _, error = run("bench", model, "--batches", 0)
     assert (code, error.count("\n")) == (2, 1)
+
+
+@pytest.mark.usefixtures("_quick")
+def test_mistakes(model: Path, run: Run, tmp_path: Path, draw: Callable[..., Path]) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    assert "is not an ONNX model" in run("bench", tmp_path / "broken.onnx")[2]
+    assert "the sample has 1 crops" in run("bench", model, "--batches", 1, "--sample", draw("one/a.png"))[2]

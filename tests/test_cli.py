@@ -529,6 +529,10 @@ def test_mistakes_in_verify_are_told_in_a_sentence(run: Run, calibrated: Path, m
             "protocol is 'x'",
         ),
         (["--fit", calibrated.parent / "crops", *known, "-o", tmp_path / "o.json", "--hold-out", "4"], "at least 10"),
+        (["--fit", calibrated.parent / "crops", *known, "-o", "o.json", "--far", "0.1"], "--far is for judging pairs"),
+        ([a, b, *known, "-o", "o.json"], "-o goes with --fit CROPS only"),
+        ([a, b, *known, "--no-cameras"], "--no-cameras goes with --fit CROPS only"),
+        ([a, b, *known, "--like", "torchreid"], "scales them itself; leave --like torchreid out"),
     ):
         code, _, err = run("verify", *arguments)
         assert code == 2, arguments

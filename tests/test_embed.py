@@ -11,7 +11,7 @@ from reid.cache import Cache
 from reid.embed import Embedder, Skipped
 from reid.errors import ImageError, ModelError, ShapeError
 from reid.images import Preprocess
-from reid.types import Crop
+from reid.types import Crop, Embeddings
 from tests.conftest import tiny_model
 
 Draw = Callable[..., Path]
@@ -136,3 +136,34 @@ def test_a_model_that_does_not_explain_itself_needs_a_preprocess(tmp_path: Path,
     told = Embedder(tmp_path / "mute.onnx", Preprocess(64, 32, inside=True))
     path = draw("a.png", 5)
     np.testing.assert_allclose(told([path]).vectors[0], grid(path), atol=1e-5)
+
+
+def test_bytes_are_not_fed_what_was_scaled(tmp_path: Path, draw: Draw, model: Path) -> None:
+    import onnx
+
+    with pytest.raises(ModelError, match="scales them itself; leave --like torchreid out"):
+        Embedder(model, like="torchreid")
+    mute = onnx.load(model)
+    del mute.metadata_props[:]
+    onnx.save(mute, tmp_path / "mute.onnx")
+    with pytest.raises(ModelError, match="takes bytes and scales them itself"):
+        Embedder(tmp_path / "mute.onnx", like="torchreid")
+    path = draw("a.png", 5)
+    np.testing.assert_allclose(
+        Embedder(tmp_path / "mute.onnx", like="rgb255")([path]).vectors[0], grid(path), atol=1e-5
+    )
+
+
+def test_several_files_of_embeddings_are_taken_as_they_are(embedder: Embedder, draw: Draw, tmp_path: Path) -> None:
+    from reid import files, matcher
+
+    made = embedder([draw(f"{i}.png", i) for i in range(4)])
+    files.save(made[:2], tmp_path / "a.npz")
+    files.save(made[2:3], tmp_path / "b.npz")
+    sources = tmp_path / "a.npz", tmp_path / "b.npz"
+    found = matcher.gather(sources, lambda: pytest.fail("nothing is to be embedded"))
+    assert found == made[:3]
+    assert matcher.gather([*sources, made.crops[3].path], lambda: embedder) == made
+    files.save(Embeddings(made.vectors, made.crops, "another"), tmp_path / "c.npz")
+    with pytest.raises(ModelError, match="by different models"):
+        matcher.gather([*sources, tmp_path / "c.npz"], lambda: embedder)

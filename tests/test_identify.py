@@ -374,6 +374,8 @@ def test_command_on_a_street(run: Run, tmp_path: Path, model: Path) -> None:
     told = json.loads(out)
     assert (code, told["people"], told["kind"]) == (0, 8, "mean")
     assert all(len(a["crops"]) == 4 for a in told["answers"])
+    code, _, err = run("identify", query, known, "--together", "tracklet", "--model", model)
+    assert (code, "no crop of the query names its tracklet" in err) == (2, True)
     code, out, _ = run("identify", tmp_path / "street", known, "--open", "0.001", "--model", model)
     assert "cannot be shown with so few strangers" in out
     assert "queries whose person is named" in out

@@ -15,6 +15,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from reid.errors import DataError, ModelError, ReidError, ShapeError
+from reid.evaluation import pool_tracklets
 from reid.roc import bootstrap
 from reid.types import Crop, Embeddings, Verdict
 from reid.verify import Accepts, Correction, Curve, Doubt, Verifier, beside
@@ -262,6 +263,33 @@ def test_tracks_stand_in_for_labels() -> None:
     np.testing.assert_allclose(by_tracks.probability(at), by_labels.probability(at), atol=0.15)
     with pytest.raises(DataError, match="no crop names its track"):
         tracked([crowd(3)])
+
+
+def test_tracks_of_one_name_in_two_cameras_are_two() -> None:
+    crops = [
+        Crop(f"{c}{t}{i}.jpg", camera=c, time=float(i), tracklet=f"{t}") for c in "ab" for t in (1, 2) for i in (1, 2)
+    ]
+    made = Embeddings(np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32), tuple(crops), "drawn")
+    found = tracked([made])
+    assert found.same.sum() == 4
+    assert all(crops[i].camera == crops[j].camera for i, j in found.rows.tolist())
+    assert len(pool_tracklets(made)) == 4
+
+
+def test_a_picture_and_what_was_made_of_it_are_no_pair() -> None:
+    made = crowd(12, cameras=2)
+    twice = Embeddings(np.concatenate([made.vectors] * 2), made.crops * 2, made.model)
+    words = {(a.path, b.path): a.pid == b.pid for a in made.crops for b in made.crops if a.path < b.path}
+    for pairs in (judged([twice], words), labelled([twice], "diagonal")):
+        assert all(twice.crops[i].path != twice.crops[j].path for i, j in pairs.rows[pairs.same].tolist())
+
+
+def test_too_few_pairs_of_two_people_are_told() -> None:
+    made = crowd(18, cameras=2)
+    of = [[c.path for c in made.crops if c.pid == f"p{p}"] for p in range(18)]
+    words = {(paths[0], paths[1]): True for paths in of} | {(of[0][0], of[1][0]): False}
+    with pytest.raises(DataError, match="pairs of two people: 1, too few to check"):
+        Verifier.fit(judged([made], words))
 
 
 def test_thinning_keeps_everybody() -> None:

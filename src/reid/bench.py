@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from reid.drift import Drift, chosen
+from reid.drift import Drift, check_enough, chosen
 from reid.embed import Embedder, Skipped, find_model
-from reid.engines import able, cosines, open_session
+from reid.engines import able, cosines, open_engine, open_session
 from reid.engines.choice import processor, rate
 from reid.errors import ReidError
 from reid.types import Crop
@@ -77,8 +77,13 @@ class Machine:
 
 
 def machine(model: str | os.PathLike[str]) -> Machine:
-    """The processor and its peaks, and what a model asks of it."""
+    """The processor and its peaks, and what a model asks of it.
+
+    Raises:
+        ModelError: the model file cannot be read.
+    """
     path = find_model(model)
+    open_engine(path)  # which says what is wrong with a file
     return Machine(processor(), os.cpu_count() or 1, operations(path), peaks())
 
 
@@ -108,23 +113,27 @@ def speeds(
     noise = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
     wanted = own.vectors(noise)
     before = own(chosen(sample), progress, on_skip) if sample else None
+    if before is not None:
+        check_enough(before.crops)
     for engine in able(path):
         for precision in ("fp32", "bf16", "fp16"):
-            with suppress(ReidError):  # an engine without this precision here
+            try:
                 tried = Embedder(path, like=like, engine=engine, precision=precision)
-                rates = {b: rate(tried.engine, tried.preprocess, tried.threads, b) for b in batches}
-                p50, p99 = latency(tried)
-                drift = None
-                if before:
-                    after = dataclass_replace(tried(before.crops, progress), model=before.model)
-                    drift = Drift.between(before, after)
-                share = (
-                    on.operations * max(rates.values()) / on.peaks[precision]
-                    if on.operations and precision in on.peaks
-                    else None
-                )
-                cosine = float(cosines(wanted, tried.vectors(noise)).min())
-                yield Speed(engine, precision, rates, p50, p99, share, cosine, drift)
+            except ReidError:  # an engine without this precision here
+                continue
+            rates = {b: rate(tried.engine, tried.preprocess, tried.threads, b) for b in batches}
+            p50, p99 = latency(tried)
+            drift = None
+            if before:
+                after = dataclass_replace(tried(before.crops, progress), model=before.model)
+                drift = Drift.between(before, after)
+            share = (
+                on.operations * max(rates.values()) / on.peaks[precision]
+                if on.operations and precision in on.peaks
+                else None
+            )
+            cosine = float(cosines(wanted, tried.vectors(noise)).min())
+            yield Speed(engine, precision, rates, p50, p99, share, cosine, drift)
 
 
 def latency(embedder: Embedder) -> tuple[float, float]:
@@ -143,7 +152,7 @@ def latency(embedder: Embedder) -> tuple[float, float]:
 def operations(path: Path) -> int | None:
     """Floating-point operations for one image in an ONNX graph's convolutions and matrix products.
 
-    None for other files, or where the package onnx is not installed.
+    None for other files, for graphs whose shapes cannot be inferred, or where the package onnx is not installed.
     """
     if path.suffix.lower() != ".onnx":
         return None
@@ -161,11 +170,14 @@ def operations(path: Path) -> int | None:
     for value in (*graph.value_info, *graph.output, *graph.input):
         shapes[value.name] = [d.dim_value or 1 for d in value.type.tensor_type.shape.dim]
     total = 0
-    for node in graph.node:
+    work = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    if any(name not in shapes for node in work for name in (*node.input[:2], *node.output)):
+        return None
+    for node in work:
         if node.op_type == "Conv":
             weight = shapes[node.input[1]]
             total += 2 * int(np.prod(shapes[node.output[0]])) * int(np.prod(weight[1:]))
-        elif node.op_type in ("Gemm", "MatMul"):
+        else:
             turned = any(a.name == "transA" and a.i for a in node.attribute)
             inner = shapes[node.input[0]][0 if turned else -1]
             total += 2 * int(np.prod(shapes[node.output[0]])) * inner

@@ -294,6 +294,8 @@ _NOT_YET = np.empty(0, np.float32)
 def _wanted(path: Path, own: Engine, like: str | None) -> Preprocess:
     """How a model file wants its pictures, by its own word or by the name of a convention."""
     stated = own.about.get("preprocess")
+    if like and stated and stated.get("inside"):
+        raise ModelError(f"{path} takes pictures as they are and scales them itself; leave --like {like} out")
     if like:
         if own.height is None and ":" not in like and stated:
             like = f"{like}:{stated['height']}x{stated['width']}"

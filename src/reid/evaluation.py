@@ -348,9 +348,10 @@ def evaluate_halves(
 def pool_tracklets(embeddings: Embeddings) -> Embeddings:
     """One row for each tracklet: the mean of its crops' vectors, at unit length where theirs is, and its first crop.
 
-    As MARS is evaluated (Zheng et al. 2016). Crops without a tracklet keep their row.
+    As MARS is evaluated (Zheng et al. 2016). Crops without a tracklet keep their row; tracklets of one name in two
+    cameras are two.
     """
-    keys = [c.tracklet if c.tracklet is not None else f"\0{i}" for i, c in enumerate(embeddings.crops)]
+    keys = [f"\0{i}" if c.tracklet is None else repr((c.camera, c.tracklet)) for i, c in enumerate(embeddings.crops)]
     _, first, index = np.unique(codes(keys), return_index=True, return_inverse=True)
     crops = tuple(embeddings.crops[i] for i in first)
     return Embeddings(means(embeddings.vectors, index), crops, embeddings.model)

@@ -122,10 +122,25 @@ def gather(
         embedder: called when something must be computed.
         on_skip: called for each picture that cannot be read; without it the first one raises.
         progress: called with the number of crops done since the last call.
+
+    Raises:
+        ModelError: several sources were embedded by different models.
     """
-    if isinstance(source, str | Path) and is_embedded(source):
-        if not is_address(source):
-            return files.load(source)
-        with Gallery.open(source) as gallery:
-            return gallery.embeddings()
-    return embedder()(data.read(source), progress, on_skip)
+    if not isinstance(source, str | Path):
+        several = list(source)
+        if not any(map(is_embedded, several)):
+            return embedder()(data.read(several), progress, on_skip)
+        parts = [gather(one, embedder, on_skip, progress) for one in several]
+        if len(models := {part.model for part in parts}) > 1:
+            raise ModelError(
+                f"what was given was embedded by different models ({', '.join(sorted(models))}); embed all of it with "
+                "one and the same --model"
+            )
+        crops = tuple(crop for part in parts for crop in part.crops)
+        return Embeddings(np.concatenate([part.vectors for part in parts]), crops, parts[0].model)
+    if not is_embedded(source):
+        return embedder()(data.read(source), progress, on_skip)
+    if not is_address(source):
+        return files.load(source)
+    with Gallery.open(source) as gallery:
+        return gallery.embeddings()

@@ -42,6 +42,7 @@ class ReId:
         threads: that work at once; one a core by default.
         head: judge by the head that `reid export` wrote beside the model, without calibration.
         engine, precision: as for `Embedder`; another precision needs a calibration that was fitted with it.
+        like: the convention of a model file that does not say how it wants its pictures, as for `Embedder`.
 
     Attributes:
         embedder: makes embeddings.
@@ -60,9 +61,12 @@ class ReId:
         head: bool = False,
         engine: str | None = None,
         precision: str | None = None,
+        like: str | None = None,
     ):
+        if head and calibration is not None:
+            raise ModelError("a head for pairs judges without a calibration; give one or the other")
         self._head = _Head(model) if head else None
-        self.embedder = Embedder(model, views=views, threads=threads, engine=engine, precision=precision)
+        self.embedder = Embedder(model, views=views, threads=threads, engine=engine, precision=precision, like=like)
         if head:
             return
         self.verifier = calibration if isinstance(calibration, Verifier) else load(model, calibration)

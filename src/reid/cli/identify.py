@@ -78,6 +78,8 @@ def run(args: argparse.Namespace) -> None:
         return
     if not len(query):
         raise DataError("none of the pictures of the query could be read; the reasons are above")
+    if args.together == "tracklet" and not any(crop.tracklet for crop in query.crops):
+        raise DataError("no crop of the query names its tracklet; give the column tracklet, or leave --together out")
     answers = made.identify(query, args.open, args.together, args.k)
     if args.json:
         rows = [{"crops": [asdict(query.crops[i]) for i in a.rows]} | _row(a) for a in answers]
@@ -159,7 +161,10 @@ def _notes(made: Identifier, query: Embeddings, answers: Sequence[Identity]) -> 
                 "nearest of them. Enrol more people, or give --impostors."
             )
     if any(c.probability is None for a in answers[:1] for c in a.candidates):
-        yield "No probabilities: they are learnt from people of whom some crops can be left out and others kept."
+        if made.calibrations_:
+            yield "No probabilities: they are learnt from people of whom some crops can be left out and others kept."
+        else:
+            yield "No probabilities: too few people are enrolled to leave one out as a stranger; enrol three or more."
     elif made.across_ < 0.5 and any(crop.camera is not None for crop in query.crops):
         yield (
             "Most people are enrolled from one camera: thresholds and probabilities were learnt within it, and are too "

@@ -26,6 +26,9 @@ EXAMPLE = (
     "  reid verify --fit crops/ --model mine.onnx -o mine.calibration.json"
 )
 
+FITTING = ("output", "hold_out", "protocol", "no_cameras", "about")
+JUDGING = ("far", "prior", "calibration")
+
 
 def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("first", nargs="?", help="a picture; a list of pictures; or a CSV of pairs with the columns a,b")
@@ -50,7 +53,6 @@ def add(verb: argparse.ArgumentParser) -> None:
     fitting.add_argument("--hold-out", type=int, metavar="PEOPLE", help="only the last so many people of each source")
     fitting.add_argument(
         "--protocol",
-        default="market1501",
         help="which pairs count: market1501, those of one person only across cameras (default); diagonal, all of them; "
         "tracks, those known without labels, from tracks",
     )
@@ -71,6 +73,11 @@ def _share(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> None:
+    given = [name for name in (JUDGING if args.fit else FITTING) if getattr(args, name) not in (None, False)]
+    if given:
+        option = "-o" if given[0] == "output" else f"--{given[0].replace('_', '-')}"
+        goes = "is for judging pairs and does not go with --fit" if args.fit else "goes with --fit CROPS only"
+        raise DataError(f"{option} {goes}; leave it out")
     if args.fit:
         fit(args)
         return
@@ -81,7 +88,8 @@ def run(args: argparse.Namespace) -> None:
     files = len({crop.path for pair in pairs for crop in pair})
     threads = 1 if files <= FEW else None
     name = args.model or DEFAULT_MODEL
-    model = ReId(name, args.calibration, args.views, threads, engine=args.engine, precision=args.precision)
+    chosen = {option: getattr(args, option) for option in ("engine", "precision", "like")}
+    model = ReId(name, args.calibration, args.views, threads, **chosen)
     if args.prior is not None:
         model.verifier = model.verifier.given(args.prior)
     skipped: list[Skipped] = []
@@ -185,7 +193,8 @@ def fit(args: argparse.Namespace) -> None:
     skipped: list[Skipped] = []
     with progress("looking", args) as step:
         said = words[1] if words else None
-        verifier = calibrate(embedder, sets, args.protocol, not args.no_cameras, about, skipped.append, step, said)
+        protocol = args.protocol or "market1501"
+        verifier = calibrate(embedder, sets, protocol, not args.no_cameras, about, skipped.append, step, said)
     name_skipped(skipped)
     verifier.save(args.output)
     print(json.dumps(_summary(verifier, args.output)) if args.json else _fitted(verifier, args.output))

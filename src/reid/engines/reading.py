@@ -49,14 +49,21 @@ class Input:
     def __init__(self, path: Path, shape: list[int | None], kind: str):
         if len(shape) != 4 or kind not in TYPES:
             raise ModelError(f"{path} takes {kind} of shape {shape}; a model of pictures takes (N, 3, H, W) of pixels")
-        self.last = shape[3] == 3 and shape[1] != 3
+        self.path, self.last = path, shape[3] == 3 and shape[1] != 3
         self.type = np.dtype(TYPES[kind])
         self.batch = shape[0]
         self.height, self.width = shape[1:3] if self.last else shape[2:]
 
     def fit(self, pictures: RGB, preprocess: Preprocess) -> NDArray[Any]:
-        """Bytes as they are, or planes put where the model wants them."""
+        """Bytes as they are, or planes put where the model wants them.
+
+        Raises:
+            ModelError: they are scaled, which bytes cannot hold.
+        """
         ready: NDArray[Any] = preprocess.prepare(pictures)
+        scaled = (preprocess.scale, preprocess.mean, preprocess.deviation) != (1.0, (0.0,) * 3, (1.0,) * 3)
+        if self.type == np.uint8 and scaled and not preprocess.inside:
+            raise ModelError(f"{self.path} takes bytes and scales them itself; feed it as --like rgb255 or bgr255")
         if ready.dtype == np.float32:
             ready = ready.transpose(0, 2, 3, 1) if self.last else ready
             ready = np.rint(ready) if self.type == np.uint8 else ready

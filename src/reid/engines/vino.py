@@ -124,5 +124,7 @@ class OpenVino:
             with own_signal_stack():
                 request = self._compiled(threads).create_infer_request()  # one a call: threads must not share one
                 return np.array(request.infer([self._input.fit(pictures, preprocess)])[0], np.float32)
+        except ModelError:
+            raise
         except Exception as error:
             raise failed(self.path, pictures, error, -1) from None

@@ -106,8 +106,8 @@ class Identifier:
         known = enrolled[[i for i, c in enumerate(enrolled.crops) if c.pid is not None and c.role == "person"]]
         if not len(known):
             raise DataError(
-                f"crops that name a person: none of {len(enrolled)}; enrol one folder a person, or a CSV with the "
-                "columns path,pid"
+                f"crops that name a person: none of {len(enrolled)}; enrol one folder a person (of a single "
+                "person as folders:DIR), or a CSV with the columns path,pid"
             )
         self.people_ = tuple(sorted({str(c.pid) for c in known.crops}))
         place = {pid: i for i, pid in enumerate(self.people_)}

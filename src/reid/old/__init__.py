@@ -53,6 +53,8 @@ def load(
         loaded, header = checkpoint.load_net(path)
         header["preprocess"] = Preprocess.stated(header.get("preprocess"), path).fields()
         return loaded, header
+    if suffix == ".safetensors":
+        raise ModelError(f"{path} says itself what network it is and how it is fed; leave --net and --like out")
     if suffix not in READERS:
         raise ModelError(f"{path} is of no format that can be read; known are .safetensors, {', '.join(READERS)}")
     found = READERS[suffix](path, net)

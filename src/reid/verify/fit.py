@@ -54,7 +54,7 @@ def fit(pairs: Pairs, cameras: bool = True) -> dict[str, Any]:
             f"at least {FEWEST}"
         )
     pairs = pairs[np.argsort(pairs.distances, kind="stable")]  # sorted again many times, which is quick then
-    parts = list(folds(pairs))
+    parts = _parts(pairs)
     curves = {kind: [curve_of(learnt, kind) for learnt, _ in parts] for kind in KINDS}
     losses = {kind: held_out(parts, curves[kind]) for kind in KINDS}
     kind = min(losses, key=losses.__getitem__)
@@ -96,6 +96,20 @@ def folds(pairs: Pairs) -> Iterator[tuple[Pairs, Pairs]]:
         learnt, left = pairs.of(fold != i), pairs.of(fold == i)
         if all(0 < part.same.sum() < len(part) for part in (learnt, left)):
             yield learnt, left
+
+
+def _parts(pairs: Pairs) -> Folds:
+    """All folds.
+
+    Raises:
+        DataError: there is none, because no two people of a pair are left out together.
+    """
+    if parts := list(folds(pairs)):
+        return parts
+    raise DataError(
+        f"pairs of two people: {int((~pairs.same).sum()):,}, too few to check a calibration on people left out; give "
+        "more of them"
+    )
 
 
 def held_out(parts: Folds, curves: list[Curve], corrections: list[Corrections] | None = None) -> float:
@@ -198,7 +212,7 @@ def doubt(verifier: Verifier, pairs: Pairs, quality: Floats, natural: NDArray[np
         The doubt, and log-losses on people left out, by what they are of.
     """
     pairs = pairs.few(SAMPLED)
-    parts = list(folds(pairs))
+    parts = _parts(pairs)
     plain = np.mean([_losses(verifier, left, quality, natural, None) for _, left in parts], axis=0)
     best, found = (float(plain.sum()), plain), None
     for share in TYPICAL:

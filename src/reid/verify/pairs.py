@@ -129,8 +129,9 @@ def labelled(sets: Sequence[Embeddings], protocol: str = "market1501") -> Pairs:
 def tracked(sets: Sequence[Embeddings]) -> Pairs:
     """Pairs that need no label: two crops of one track, and two crops of one camera at one moment on different tracks.
 
-    Tracks take the place of people. A track is seen by one camera, so its pairs are closer than those of one person in
-    two cameras: a curve from them takes people for different too easily across cameras. Labels are better.
+    Tracks of one name in two cameras are two, since trackers count from 1 in each. Tracks take the place of people.
+    A track is seen by one camera, so its pairs are closer than those of one person in two cameras: a curve from
+    them takes people for different too easily across cameras. Labels are better.
 
     Raises:
         ModelError: the sets come from different models.
@@ -140,7 +141,8 @@ def tracked(sets: Sequence[Embeddings]) -> Pairs:
         raise DataError("no crop names its track, so pairs cannot be told from tracks; give the column tracklet")
 
     def judge(crops: Sequence[Crop]) -> tuple[Rows, NDArray[np.bool_]]:
-        tracks, cameras = codes([c.tracklet for c in crops]), codes([c.camera for c in crops])
+        names = [None if c.tracklet is None else repr((c.camera, c.tracklet)) for c in crops]
+        tracks, cameras = codes(names), codes([c.camera for c in crops])
         times = np.array([np.nan if c.time is None else c.time for c in crops])
         together = (cameras[:, None] == cameras) & (cameras[:, None] >= 0) & (times[:, None] == times)
         return tracks, together | (tracks[:, None] == tracks)
@@ -211,6 +213,8 @@ def _collect(sets: Sequence[Embeddings], judge: Callable[[Sequence[Crop]], tuple
         kept = thinned(made.crops, MOST)
         part = made[kept]
         whose, counted = judge(part.crops)
+        paths = codes([crop.path for crop in part.crops])
+        counted &= paths[:, None] != paths  # a picture and itself, or what was made of it, are no two pictures
         _, dense = np.unique(np.append(whose, -1), return_inverse=True)
         whose = dense[:-1] - 1
         counted &= (whose[:, None] >= 0) & (whose >= 0) & ~np.tri(len(part), dtype=bool)
