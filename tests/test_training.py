@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from reid import checkpoint, images
-from reid.errors import DataError, ModelError, Stopped
+from reid.errors import DataError, ModelError, ReidError, Stopped
 from reid.feed import Feed, readable
 from reid.machine import suited
 from reid.nets import NETS, Features, build
@@ -81,9 +81,11 @@ def start(config: str, crops: list[Crop], run: Path, *launcher: str, threads: in
     """Train in a process of its own, resuming where there is something to resume."""
     code = f"""
 import sys
+from dataclasses import replace
 from pathlib import Path
 from reid.data import read
 from reid.errors import Stopped
+from reid.settings import Loss
 from reid.training import train
 from tests.test_training import PLAIN, TINY
 if __name__ == "__main__":
@@ -181,7 +183,46 @@ def test_patience_ends_a_run_that_no_longer_gets_better(crops: list[Crop], tmp_p
     assert "no better mAP in 2 validations" in told[-1]
 
 
+def test_a_run_that_patience_ended_stays_ended(crops: list[Crop], tmp_path: Path) -> None:
+    config = replace(PLAIN, stages=(Stage(9, 64, 32),), rate=1e-9, average=0.0, validate_every=1, patience=1)
+    for resume in (False, True):
+        trained = train(crops, config, tmp_path / "run", resume=resume)
+        assert trained.reports
+        assert len(lines(tmp_path / "run")) == 2
+
+
+def test_people_held_out_are_validated_by_what_is_known_of_them(crops: list[Crop], tmp_path: Path) -> None:
+    config = replace(PLAIN, stages=(Stage(1, 64, 32),))
+    one = [replace(crop, camera="one") for crop in crops]
+    assert train(one, config, tmp_path / "one").reports[""].protocol == "diagonal"
+    first = {(crop.pid, crop.camera): crop for crop in reversed(crops)}
+    each = list(first.values())  # as VIPeR has it: one crop by each camera
+    small = replace(config, crops=1, losses=(Loss("cross-entropy"),))
+    assert train(each, small, tmp_path / "each").reports[""].protocol == "market1501"
+    single = list({crop.pid: crop for crop in crops}.values())
+    with pytest.raises(DataError, match="none of whom has two crops"):
+        train(single, small, tmp_path / "single")
+    assert not (tmp_path / "single").exists()
+
+
 # ── interruption ──
+
+
+def test_a_stop_at_the_end_of_an_epoch_loses_nothing_of_it(crops: list[Crop], tmp_path: Path) -> None:
+    train(crops, PLAIN, tmp_path / "whole")
+
+    def stop(done: int, total: int) -> None:
+        if 2 * done in (total, 2 * total):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        train(crops, PLAIN, tmp_path / "broken", progress=stop)
+    trained = train(crops, PLAIN, tmp_path / "broken", resume=True, progress=stop)  # stopped at the very end: done
+    assert trained.reports
+    runs = [lines(tmp_path / name) for name in ("whole", "broken")]
+    timed = ("seconds", "images/s", "waiting")
+    one, other = ([{k: v for k, v in line.items() if k not in timed} for line in run] for run in runs)
+    assert one == other
 
 
 def test_killed_and_resumed_equals_unbroken(crops: list[Crop], tmp_path: Path) -> None:
@@ -220,11 +261,12 @@ def test_asked_to_stop_it_finishes_the_step_and_saves(
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_two_processes_give_what_one_gives(crops: list[Crop], tmp_path: Path) -> None:
-    """With losses over the batch of both: triplet-hard mining finds the same triplets."""
-    finish(start("PLAIN", crops, tmp_path / "one"))
+@pytest.mark.parametrize("config", ["PLAIN", "replace(PLAIN, losses=(Loss('triplet-hard'),), rate=1e-3)"])
+def test_two_processes_give_what_one_gives(crops: list[Crop], tmp_path: Path, config: str) -> None:
+    """With losses over the batch of both: triplet-hard mining finds the same triplets, with a classifier or without."""
+    finish(start(config, crops, tmp_path / "one"))
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29417")
-    finish(start("PLAIN", crops, tmp_path / "two", *launcher))
+    finish(start(config, crops, tmp_path / "two", *launcher))
     one, two = (checkpoint.load(tmp_path / run / LAST)[0] for run in ("one", "two"))
     for name in one:
         torch.testing.assert_close(one[name], two[name], atol=2e-6, rtol=1e-4)
@@ -262,25 +304,53 @@ def test_a_run_is_resumed_with_its_own_settings_and_data_only(crops: list[Crop],
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_named(crops: list[Crop], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"at step 0 \(learning rate .*, crops .*rows \["):
-        train(crops, replace(PLAIN, losses=(Loss("cross-entropy", float("inf")),)), tmp_path / "run")
+    with pytest.raises(DataError, match=r"at step \d+ \(learning rate .*, crops .*rows \["):
+        train(crops, replace(PLAIN, losses=(Loss("cross-entropy", 3e38),)), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
         ({"people": 1}, "people is 1; it must be at least 2"),
-        ({"rate": 0.0}, "must be above 0"),
+        ({"rate": 0.0}, "must be a number above 0"),
         ({"rarity": -1.0}, "rarity is -1.0; it must be at least 0"),
         ({"batches": "pairs", "people": 3, "crops": 3}, "even number of pairs"),
         ({"stages": ()}, "no stage with an epoch"),
         ({"schedule": "step"}, "needs milestones"),
         ({"losses": (Loss("triplet-hard"), Loss("triplet-hard", 2.0))}, "each named once"),
+        ({"rate": float("inf")}, "must be a number above 0"),
+        ({"patience": -1}, "patience is -1; it must be at least 0"),
+        ({"patience": 1, "hold_out": 0}, "patience needs validations"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"freeze": 1}, "no weights were given to start from"),
+        ({"batches": "shuffle"}, "batches is 'shuffle'; it can be people, shuffled, pairs"),
+        ({"optimizer": "lamb"}, "it can be adamw, adam, sgd"),
+        ({"schedule": "poly", "milestones": (0.5,)}, "it can be cosine, step, exponential"),
     ],
 )
 def test_impossible_settings_are_refused(setting: dict[str, object], sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         replace(TINY, **setting)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_impossible_weights_and_stages_are_refused(weight: float) -> None:
+    with pytest.raises(DataError, match="must be a number of 0 or more"):
+        Loss("triplet-hard", weight)
+    with pytest.raises(DataError, match="each must be at least 1"):
+        Stage(1, 0, 32)
+
+
+def test_what_cannot_begin_leaves_no_folder(crops: list[Crop], tmp_path: Path) -> None:
+    for changed, said in (
+        ({"losses": (Loss("tripplet"),)}, "tripplet"),
+        ({"init": str(tmp_path / "none.pth")}, "none.pth"),
+        ({"accumulate": 99}, "accumulate fewer"),
+        ({"net": "osnet", "net_options": {"width": 0.25}, "stages": (Stage(1, 8, 8),)}, "cannot take pictures of 8×8"),
+    ):
+        with pytest.raises(ReidError, match=said):
+            train(crops, replace(PLAIN, **changed), tmp_path / "run")  # type: ignore[arg-type]
+        assert not (tmp_path / "run").exists()
 
 
 def test_impossible_augmentation_is_refused() -> None:

@@ -281,6 +281,25 @@ def hold_out(crops: Sequence[Crop], people: int) -> tuple[list[Crop], list[Crop]
     return train, query, gallery
 
 
+def protocol_for(query: Sequence[Crop], gallery: Sequence[Crop]) -> str:
+    """The protocol for people held out: Market-1501's where somebody was seen by two cameras, else "diagonal".
+
+    Raises:
+        DataError: nobody has two crops.
+    """
+    shown: dict[str | None, list[Crop]] = {}
+    for crop in gallery:
+        shown.setdefault(crop.pid, []).append(crop)
+    pairs = [(a, b) for a in query for b in shown.get(a.pid, ()) if a.path != b.path]
+    if not pairs:
+        raise DataError(
+            f"people held out: {len({crop.pid for crop in query})}, none of whom has two crops, so nothing can be "
+            "validated; hold out others, or nobody"
+        )
+    across = any(None not in (a.camera, b.camera) and a.camera != b.camera for a, b in pairs)
+    return "market1501" if across else "diagonal"
+
+
 def query_and_gallery(crops: Sequence[Crop], people: int | None = None) -> tuple[list[Crop], list[Crop]]:
     """The queries and the gallery of a data set.
 
@@ -295,7 +314,7 @@ def query_and_gallery(crops: Sequence[Crop], people: int | None = None) -> tuple
             chosen = [[c for c, s in zip(crops, split, strict=True) if s == name] for name in ("query", searched)]
             return chosen[0], chosen[1]
     _, query, gallery = hold_out(crops, len({c.pid for c in crops if c.pid}) if people is None else people)
-    return query, gallery
+    return query, gallery or query
 
 
 def halves(crops: Sequence[Crop], seed: int) -> tuple[list[Crop], list[Crop]]:

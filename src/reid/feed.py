@@ -17,7 +17,7 @@ from torch import Tensor
 
 from reid import images
 from reid.errors import DataError, ImageError
-from reid.evaluation import hold_out
+from reid.evaluation import hold_out, protocol_for
 from reid.types import Crop
 
 Integers = NDArray[np.integer]
@@ -112,7 +112,10 @@ class Data:
             good, broken, fingerprint = readable(theirs)
             for reason in broken:
                 tell(f"left out: {reason}")
-            kept, query, gallery = hold_out(good, held)
+            kept, *both = hold_out(good, held)
+            query, gallery = both[0], both[1] or both[0]  # where each crop is a query, among themselves
+            if query:
+                protocol_for(query, gallery)
             crops += [replace(c, pid=f"{name}:{c.pid}", camera=f"{name}:{c.camera}") for c in kept] if name else kept
             validation |= {name: (query, gallery)} if query else {}
             fingerprints.append(fingerprint)

@@ -136,6 +136,7 @@ def pcb() -> TrainConfig:
     return TrainConfig(
         net="pcb",
         losses=(Loss("cross-entropy"),),
+        batches="shuffled",
         stages=(Stage(60, 384, 128),),
         optimizer="sgd",
         rate=0.02,
@@ -152,7 +153,7 @@ def resnet50_dense() -> TrainConfig:
 
     From ImageNet weights. torchreid publishes 87.9 / 70.4.
     """
-    return TrainConfig(net="resnet50", losses=(_SMOOTHED,), rate=3e-4)
+    return TrainConfig(net="resnet50", losses=(_SMOOTHED,), batches="shuffled", rate=3e-4)
 
 
 def bot() -> TrainConfig:
@@ -216,6 +217,7 @@ def osnet() -> TrainConfig:
     return TrainConfig(
         net_options={"neck": "relu"},
         losses=(_SMOOTHED,),
+        batches="shuffled",
         stages=(Stage(350, 256, 128),),
         optimizer="sgd",
         rate=0.065,

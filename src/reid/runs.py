@@ -43,6 +43,12 @@ class Run:
         tensorboard: bool = False,
     ):
         self.folder = folder
+        self._board: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ModuleNotFoundError:
+                raise MissingExtra("writing for TensorBoard", "tensorboard") from None
         about = {"config": config.to_json(), "data": dict(data)}
         if folder.exists() and any(folder.iterdir()):
             if not resume:
@@ -52,12 +58,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / ABOUT) as partial:
                 partial.write_text(json.dumps(about | surroundings(), indent=2))
-        self._board: Any = None
         if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ModuleNotFoundError:
-                raise MissingExtra("writing for TensorBoard", "tensorboard") from None
             self._board = SummaryWriter(str(folder))
 
     def _compare(self, about: Mapping[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from reid.errors import DataError
 
@@ -11,6 +12,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Schedule = Literal["cosine", "step", "exponential"]
 Batches = Literal["people", "shuffled", "pairs"]
 Optimizer = Literal["adamw", "adam", "sgd"]
+CHOICES = {"precision": Precision, "schedule": Schedule, "batches": Batches, "optimizer": Optimizer}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,10 @@ class Loss:
     weight: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise DataError(f"the loss {self.name} has the weight {self.weight}; it must be a number of 0 or more")
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -29,6 +35,10 @@ class Stage:
     epochs: int
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.height, self.width) < 1:
+            raise DataError(f"a stage is {self.epochs} epochs at {self.height}×{self.width}; each must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,8 @@ class TrainConfig:
             "validate_every": 1,
             "hold_out": 0,
             "freeze": 0,
+            "patience": 0,
+            "seed": 0,
             "rarity": 0,
             "balance": 0,
         }
@@ -141,8 +153,15 @@ class TrainConfig:
             raise DataError(
                 f"{self.people} × {self.crops} crops do not make an even number of pairs; make it a multiple of 4"
             )
-        if not self.rate > 0:
-            raise DataError(f"rate is {self.rate}; a learning rate must be above 0")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in get_args(allowed):
+                raise DataError(f"{name} is {getattr(self, name)!r}; it can be {', '.join(get_args(allowed))}")
+        if not 0 < self.rate < math.inf:
+            raise DataError(f"rate is {self.rate}; it must be a number above 0")
+        if self.freeze and not self.init:
+            raise DataError(f"freeze is {self.freeze} and no weights were given to start from; give --init FILE too")
+        if self.patience and not self.hold_out:
+            raise DataError("patience needs validations, and nobody is held out; hold out people, or leave it out")
         if not self.stages or self.epochs < 1:
             raise DataError("there is no stage with an epoch; give at least one, as Stage(epochs, height, width)")
         if len({loss.name for loss in self.losses}) < max(1, len(self.losses)):
@@ -172,8 +191,8 @@ class TrainConfig:
         sums = [sum(s.epochs for s in self.stages[: i + 1]) for i in range(len(self.stages))]
         ends = [epochs * done // self.epochs for done in sums]
         starts = [0, *ends[:-1]]
-        kept = [replace(s, epochs=b - a) for s, a, b in zip(self.stages, starts, ends, strict=True)]
-        return replace(self, stages=tuple(s for s in kept if s.epochs), warmup=min(self.warmup, epochs / 4))
+        kept = [replace(s, epochs=b - a) for s, a, b in zip(self.stages, starts, ends, strict=True) if b > a]
+        return replace(self, stages=tuple(kept), warmup=min(self.warmup, epochs / 4))
 
     def fitted(self, people: int, crops: int) -> TrainConfig:
         """The same for a data set of another size than Market-1501's 751 people and 12,936 crops.

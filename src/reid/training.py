@@ -25,7 +25,7 @@ from reid.graph import Graphed
 from reid.imprint import imprint
 from reid.machine import keep_freed_memory
 from reid.nets import build
-from reid.processes import agreed, gather, interruptible
+from reid.processes import agreed, gather, interruptible, unused
 from reid.runs import BEST, LAST, Run
 from reid.sampler import Groups, PairSampler, PKSampler, ShuffledSampler, share
 from reid.settings import Stage, TrainConfig
@@ -87,11 +87,9 @@ def train(
 
     # ── data ──
     data = Data.of(crops if isinstance(crops, Mapping) else {"": crops}, config.hold_out, tell)
-    sampler, whole = draw(config, data)
-    steps = max(1, len(sampler) // config.accumulate)
+    sampler, whole = draw(config, data, world)
+    steps = len(sampler) // config.accumulate
     total = steps * config.epochs
-    run = Run(folder, config, data.facts, resume, tensorboard) if fabric.is_global_zero else None
-    fabric.barrier()
     taught = teach(config.teacher, data.crops, tell) if config.teacher else None
 
     # ── network, losses, optimizer ──
@@ -101,7 +99,8 @@ def train(
     able = False
     if config.init:
         fit = checkpoint.initialise(net, config.init)
-        known, able = set(fit.matched), all(name.startswith(checkpoint.CLASSIFIER) for name in fit.fresh)
+        known = set(fit.matched)
+        able = not fit.differing and all(name.startswith(checkpoint.CLASSIFIER) for name in fit.fresh)
         tell(f"starting from {config.init}: {fit}")
     average = build(config.net, classes=data.people, **config.net_options)
     average.load_state_dict(net.state_dict())
@@ -109,8 +108,14 @@ def train(
         module.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.eval()
     first = config.stages[0]
-    with torch.no_grad():
-        dim = average(torch.zeros(1, 3, first.height, first.width, device=fabric.device)).metric.shape[1]
+    try:
+        with torch.no_grad():
+            dim = average(torch.zeros(1, 3, first.height, first.width, device=fabric.device)).metric.shape[1]
+    except RuntimeError as error:
+        raise DataError(
+            f"{config.net} cannot take pictures of {first.height}×{first.width} ({str(error).splitlines()[0]}); give "
+            "another --size"
+        ) from None
     terms = [losses.build(t.name, data.people, dim, **t.options) for t in config.losses]
     memories = nn.ModuleList(t for t in terms if isinstance(t, nn.Module)).to(fabric.device)
     if world > 1 and cuda:
@@ -124,6 +129,8 @@ def train(
     adapted = OPTIMIZERS[config.optimizer](groups, lr=config.rate)
     optimizer: Any = fabric.setup_optimizers(adapted)
 
+    run = Run(folder, config, data.facts, resume, tensorboard) if fabric.is_global_zero else None
+    fabric.barrier()
     step, best = 0, Best()
     sums: dict[str, Tensor | float] = {}
     if resume and (folder / LAST).exists():
@@ -134,6 +141,7 @@ def train(
         fabric.strategy.precision.load_state_dict(state["precision"])
         step, best, sums = state["step"], Best(**state["best"]), state["sums"]
         tell(f"going on after step {step:,} of {total:,}")
+    over = best.over(config.patience)
     if run:
         run.forget(step // steps)
 
@@ -150,13 +158,15 @@ def train(
     # ── the loop ──
     both = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
     followers, leaders = zip(*((a, b) for a, b in both if a.is_floating_point()), strict=True)
-    stage, frozen = Stage(0, 0, 0), None
+    now: Stage | None = None
+    frozen: bool | None = None
     watch = Watch(data.crops)
     with interruptible() as interrupted:
-        for epoch in range(step // steps, config.epochs):
-            resized, thawed = stage != config.stage(epoch), frozen != (epoch < config.freeze)
+        for epoch in range(step // steps, 0 if over else config.epochs):
+            stage = config.stage(epoch)
+            resized, thawed = stage != now, frozen != (epoch < config.freeze)
             if resized:
-                stage = config.stage(epoch)
+                now = stage
                 feed = Feed(data.crops, stage.height, stage.width, fabric.device)
                 held_out = Validation(data.validation if fabric.is_global_zero else {}, stage, fabric.device)
             if able and step == 0:
@@ -171,7 +181,8 @@ def train(
                     parameter.requires_grad_(name in learns and not (frozen and name in known))
             net.train()
             for module in net.modules() if frozen else ():
-                if not any(p.requires_grad for p in module.parameters()):
+                own = list(module.parameters())
+                if own and not any(p.requires_grad for p in own):
                     module.eval()
             if thawed or (resized and cuda):
                 model = fabric.setup_module(recorded(net, config, stage, fabric, tell))
@@ -199,7 +210,7 @@ def train(
                         values = {t.name: term(features, pids) for t, term in zip(config.losses, terms, strict=True)}
                         means = {t.name: values[t.name].mean() for t in config.losses}
                         value = torch.stack([t.weight * means[t.name] for t in config.losses]).sum()
-                        fabric.backward(value / config.accumulate)
+                        fabric.backward((value + unused(features)) / config.accumulate)
                     watch.see(value.detach(), step, rate, rows)
                     for name, figure in (means | losses.statistics(features, pids, values)).items():
                         sums[name] = sums.get(name, 0.0) + figure.detach()
@@ -208,7 +219,7 @@ def train(
                 torch._foreach_lerp_(followers, leaders, 1 - min(config.average, (step + 1) / (step + 10)))
                 step += 1
                 progress(step, total)
-                if agreed(fabric, interrupted):
+                if step % steps and agreed(fabric, interrupted):  # at its end an epoch is validated first
                     watch.check()
                     save()
                     raise Stopped(f"stopped after step {step:,} of {total:,}, all is saved; go on with --resume")
@@ -229,7 +240,7 @@ def train(
                     checkpoint.save(
                         folder / BEST, average.state_dict(), header(config, stage, reports, data.facts, net)
                     )
-            enough = agreed(fabric, [bool(config.patience and best.stale >= config.patience)])
+            enough = agreed(fabric, [best.over(config.patience)])
             if run:
                 run.log(line)
                 tell(describe(line, config.epochs))
@@ -237,6 +248,8 @@ def train(
             if enough:
                 tell(f"no better mAP in {config.patience} validations; stopping after epoch {epoch + 1}")
                 break
+            if not last and agreed(fabric, interrupted):
+                raise Stopped(f"stopped after step {step:,} of {total:,}, all is saved; go on with --resume")
     fabric.barrier()
     stored = checkpoint.load(folder / BEST)[1]["validation"]
     return Trained(folder / BEST, {name: Report(**report) for name, report in stored.items()})
@@ -257,6 +270,10 @@ class Best:
             return True
         self.stale += 1
         return False
+
+    def over(self, patience: int) -> bool:
+        """Whether so many validations without a better one are enough; 0 never is."""
+        return 0 < patience <= self.stale
 
 
 class Watch:
@@ -307,8 +324,24 @@ def recorded(
         return net
 
 
-def draw(config: TrainConfig, data: Data) -> tuple[PKSampler | ShuffledSampler | PairSampler, int]:
-    """What makes the batches, and how many rows of one stay together when processes share it."""
+def draw(config: TrainConfig, data: Data, world: int) -> tuple[PKSampler | ShuffledSampler | PairSampler, int]:
+    """What makes the batches, and how many rows of one stay together when so many processes share it.
+
+    Raises:
+        DataError: the data are too few for a step, or batches cannot be shared.
+    """
+    sampler, whole = _sampler(config, data)
+    if len(sampler) < config.accumulate:
+        raise DataError(f"a step takes {config.accumulate} batches, and an epoch has {len(sampler)}; accumulate fewer")
+    if config.people * config.crops % (whole * world):
+        raise DataError(
+            f"batches of {config.people} people × {config.crops} crops cannot be shared by {world} processes; make the "
+            f"number of people a multiple of {world}"
+        )
+    return sampler, whole
+
+
+def _sampler(config: TrainConfig, data: Data) -> tuple[PKSampler | ShuffledSampler | PairSampler, int]:
     size = config.people * config.crops
     cameras = data.cameras if config.spread else None
     groups = Groups(data.sets, config.balance, config.apart) if data.sets.any() else None

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reid.evaluation import evaluate
+from reid.evaluation import evaluate, protocol_for
 from reid.feed import Feed, Held
 from reid.settings import Stage
 from reid.types import Crop, Embeddings, Report
@@ -45,12 +45,11 @@ class Validation:
         }
 
     def __call__(self, net: nn.Module) -> dict[str, Report]:
-        """A report for each data set: Market-1501's protocol where cameras are known, else that of single items."""
+        """A report for each data set, by the protocol that suits it."""
         reports = {}
         for name, parts in self._parts.items():
-            protocol = "market1501" if any(c.camera is not None for c in parts[0][0]) else "diagonal"
             query, gallery = (embed(net, crops, feed) for crops, feed in parts)
-            reports[name] = evaluate(query, gallery, protocol=protocol)
+            reports[name] = evaluate(query, gallery, protocol=protocol_for(query.crops, gallery.crops))
         return reports
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -66,8 +67,11 @@ def run(args: argparse.Namespace) -> None:
     sets = dict(named(args.source, args.split))
     config = chosen(args, sets)
 
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
+
     def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        if first:
+            print(text, file=sys.stderr, flush=True)
 
     from reid.machine import suited  # where PyTorch is missing, that is said before anything else
     from reid.training import train
@@ -85,6 +89,8 @@ def run(args: argparse.Namespace) -> None:
 
         data = sets if len(sets) > 1 else next(iter(sets.values()))
         trained = train(data, config, args.output, args.resume, args.tensorboard, say, step)
+    if not first:
+        return
     if args.json:
         import json
         from dataclasses import asdict
@@ -129,6 +135,8 @@ def chosen(args: argparse.Namespace, sets: Mapping[str, Sequence[Crop]]) -> Trai
     config = replace(config, **given)
     if args.size:
         config = replace(config, stages=(Stage(config.epochs, *size(args.size)),))
+    if args.epochs is not None and args.epochs < 1:
+        raise DataError(f"--epochs is {args.epochs}; it must be at least 1")
     return config.lasting(args.epochs) if args.epochs else config
 
 
