@@ -14,8 +14,10 @@ from PIL import Image
 
 from reid import data, matcher
 from reid.errors import DataError, ModelError, ShapeError
+from reid.gallery.answers import crops_of
 from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Where, row_id, row_ids, upload_path
+from reid.gallery.store import MOST, Store
 from reid.types import Crop, Embeddings
 
 NOBODY = Where(people=frozenset())
@@ -92,6 +94,35 @@ def test_people_with_many_crops_do_not_crowd_out_others(tmp_path: Path) -> None:
         gallery.add(made)
         (found,) = gallery.search(Embeddings(np.zeros((1, 4), np.float32), (Crop("q.jpg"),), "m"), 4, per="person")
         assert [m.crop.pid or m.crop.path for m in found] == ["many", "few", "y1.jpg", "z.jpg"]
+
+
+def test_nobody_is_hidden_by_more_rows_than_a_query_may_bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, count = np.random.default_rng(0), MOST + 600
+    crops = [Crop(f"{i}.jpg", "Ada") for i in range(count)] + [Crop(f"t{i}.jpg", tracklet="t") for i in range(700)]
+    crops += [Crop("b.jpg", "Bo", tracklet="t"), Crop("z.jpg"), Crop("c.jpg", "Cy")]
+    places = [[4] * 4, [5] * 4, [6] * 4]
+    vectors = np.concatenate([rng.normal(size=(count, 4)) / 50, 3 + rng.normal(size=(700, 4)) / 50, places])
+    asked = []
+
+    def counted(store: Store, ids: frozenset[int]) -> dict[int, Crop]:
+        asked.append(len(ids))
+        return crops_of(store, ids)
+
+    monkeypatch.setattr("reid.gallery.answers.crops_of", counted)
+    with Gallery.open(tmp_path / "g.db", "m", 4) as gallery:
+        gallery.add(Embeddings(vectors.astype(np.float32), tuple(crops), "m"))
+        query = Embeddings(np.float32([[0] * 4, [7] * 4]), (Crop("q.jpg"), Crop("c.jpg")), "m")
+        near, far = gallery.search(query, 20, per="person")
+        assert [m.crop.pid or m.crop.tracklet or m.crop.path for m in near] == ["Ada", "t", "Bo", "z.jpg", "Cy"]
+        assert [m.crop.pid or m.crop.tracklet or m.crop.path for m in far] == ["z.jpg", "Bo", "t", "Ada"]
+        assert [m.rank for m in near] == [1, 2, 3, 4, 5]
+        assert sum(asked) < 2000
+        assert near[:2] == gallery.search(query, 2, per="person")[0]
+        (others,) = gallery.search(query[:1], 20, Where(not_people={"Ada", "Cy"}, not_tracklets={"t"}), per="person")
+        assert [m.crop.path for m in others] == ["b.jpg", "z.jpg"]
+        said = list(gallery.audit())[-1].detail["where"]
+        assert said.startswith("not person p:")
+        assert "not nobody's tracklet p:" in said
 
 
 def test_adding_again_keeps_what_is_not_said_again(gallery: Gallery, people: Embeddings) -> None:

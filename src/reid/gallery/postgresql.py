@@ -312,7 +312,9 @@ def _condition(where: Where) -> tuple[LiteralString, list[Any]]:
         ("time >= %s::float8", where.after),
         ("time <= %s::float8", where.before),
         ("pid = ANY(%s::text[])", _texts(where.people)),
+        ("(pid <> ALL(%s::text[])) IS NOT FALSE", _texts(where.not_people or None)),
         ("tracklet = ANY(%s::text[])", _texts(where.tracklets)),
+        ("(pid IS NOT NULL OR tracklet <> ALL(%s::text[])) IS NOT FALSE", _texts(where.not_tracklets or None)),
         ("tags @> %s::text[]", _texts(where.tags or None)),
         ("added < %s::float8", where.added_before),
     ]
