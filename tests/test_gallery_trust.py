@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, load
 from reid import cache
 from reid.cache import Cache
 from reid.distance import top_k
-from reid.errors import DataError
+from reid.errors import DataError, StoreError
 from reid.gallery import memory, scan
 from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Where, row_id
@@ -177,6 +177,63 @@ def test_the_cache_forgets_what_is_in_a_file_for_all_models(tmp_path: Path) -> N
         kept.close()
     assert cache.forget("three", np.zeros((0, 4), np.float16), [str(file), "gone.jpg"]) == 2
     assert set(Cache("one").get([digest, b"else"])) == {b"else"}
+
+
+def test_a_damaged_cache_is_removed_and_no_erasure_fails_for_it(tmp_path: Path) -> None:
+    gallery = made(tmp_path / "g.db", rows := crowd(20))
+    folder = cache.folder()
+    folder.mkdir(parents=True)
+    (folder / "other.db").write_bytes(b"no database at all " * 500)
+    (folder / "empty.db").touch()
+    (folder / "none.txt").touch()
+    for model, at in (("m", 4096), ("torn", 100)):
+        kept = Cache(model)
+        kept.put({bytes([i]) * 16: vector for i, vector in enumerate(rows.vectors)})
+        kept.close()
+        content = bytearray((folder / f"{model}.db").read_bytes())
+        content[at : at + 2000] = b"\xff" * 2000
+        (folder / f"{model}.db").write_bytes(bytes(content))
+        (folder / f"{model}.db-wal").touch()
+    gallery.feedback(row_id(rows.crops[0]), row_id(rows.crops[15]), True)
+    assert gallery.erase(Where(people={"person 1"})).rows == 10
+    assert [path.name for path in folder.iterdir()] == ["none.txt"]
+    assert (gallery.count(), len(gallery.feedbacks())) == (10, 0)
+    gallery.close()
+
+
+def test_a_cache_that_is_held_stops_an_erasure_before_anything_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "PATIENCE", 0.05)
+    gallery = made(tmp_path / "g.db", rows := crowd(20))
+    gallery.feedback(row_id(rows.crops[0]), row_id(rows.crops[15]), True)
+    kept = Cache("m")
+    kept.put({b"digest": rows.vectors[15]})
+    for begin in ("BEGIN IMMEDIATE", "BEGIN"):  # somebody writes; somebody reads an old state
+        kept._connection.execute(begin)
+        kept._connection.execute("SELECT * FROM seen").fetchall()
+        with pytest.raises(StoreError, match="end the programs that use it"):
+            gallery.erase(Where(people={"person 1"}))
+        kept._connection.execute("ROLLBACK")
+        assert (gallery.count(), len(gallery.feedbacks())) == (20, 1)
+    assert gallery.erase(Where(people={"person 1"})).rows == 10
+    assert Cache("m").get([b"digest"]) == {}
+    kept.close()
+    gallery.close()
+
+
+def test_a_file_that_cannot_be_read_is_found_by_its_vector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    kept = Cache("m")
+    kept.put({b"digest": np.ones(4, np.float32)})
+    kept.close()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    paths = [str(tmp_path / "a.jpg"), "\0", "x" * 5000]
+    assert cache.forget("m", np.ones((1, 4), np.float16), paths) == 1
+
+
+def refuse(*_: object) -> bytes:
+    raise PermissionError("not for you")
 
 
 def test_erased_places_are_used_again(tmp_path: Path) -> None:

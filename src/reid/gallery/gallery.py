@@ -338,6 +338,7 @@ class Gallery:
 
         Raises:
             DataError: nothing is asked for. A filter that no row meets is no mistake.
+            StoreError: the gallery or the cache cannot be written.
         """
         if where.everything:
             raise DataError("nothing was chosen, which would erase everything; choose crops, or delete the gallery")
@@ -345,10 +346,12 @@ class Gallery:
 
     def _erase(self, what: str, where: Where, by: str) -> Receipt:
         with self.ledger.alone():
+            ids: list[int] = []
             for part in self.store.fetch(where, pictures=False):
-                self.ledger.unsay(part.ids.tolist())
+                ids += part.ids.tolist()
                 cache.forget(self.model, part.vectors, [crop.path for crop in part.crops])
             rows = self.store.delete(where)
+            self.ledger.unsay(ids)
             self.ledger.scrub()
         said = words(where, self.ledger.pseudonym)
         entry = self.record(what, by, where=said, rows=rows)
