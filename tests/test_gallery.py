@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,6 +245,20 @@ def test_mistakes_with_people_are_told_and_change_nothing(gallery: Gallery) -> N
         with pytest.raises(DataError, match=message):
             mistake()
     assert names(gallery) == before
+
+
+def test_a_name_that_somebody_got_meanwhile_is_refused(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = gallery.ledger.alone
+
+    def late() -> AbstractContextManager[None]:
+        monkeypatch.setattr(gallery.ledger, "alone", alone)
+        gallery.rename("1", "Ada")
+        return alone()
+
+    monkeypatch.setattr(gallery.ledger, "alone", late)
+    with pytest.raises(DataError, match="Ada is somebody already"):
+        gallery.rename("2", "Ada")
+    assert names(gallery)["Ada"] == 9
 
 
 def test_tracklets_are_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -222,6 +223,70 @@ def test_a_cache_that_is_held_stops_an_erasure_before_anything_is_gone(
     gallery.close()
 
 
+def test_an_erasure_that_is_cut_off_is_told_and_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reid.gallery.database.PATIENCE", 0.05)
+    now, rows = [1e9], crowd(20)
+    made(tmp_path / "g.db", rows).close()
+    gallery = Gallery.open(tmp_path / "g.db", clock=lambda: now[0])
+    gallery.keep = "1d"
+    gallery.feedback(row_id(rows.crops[0]), row_id(rows.crops[15]), True)
+    reader = sqlite3.connect(tmp_path / "g.db")
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM row").fetchone()
+    with pytest.raises(StoreError, match="another program holds on"):
+        gallery.erase(Where(people={"person 1"}))
+    assert (gallery.count(), gallery.feedbacks()) == (10, [])
+    entry = list(gallery.audit())[-1]
+    assert (entry.what, entry.detail["rows"], entry.detail["unfinished"]) == ("erase", 10, True)
+    with pytest.raises(StoreError, match="another program holds on"):
+        gallery.expire()
+    assert pieces(rows.vectors[15])[0] in everything(tmp_path)
+    reader.close()
+    receipt = gallery.expire()
+    assert receipt is not None
+    assert receipt.rows == 0
+    assert list(gallery.audit())[-1].detail["cut_off"] == receipt.what
+    assert pieces(rows.vectors[15])[0] not in everything(tmp_path)
+    assert gallery.expire() is None
+    assert gallery.verify_audit().broken is None
+    gallery.close()
+
+
+def test_an_erasure_of_which_nothing_can_be_told_is_told_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = made(tmp_path / "g.db", crowd(20))
+    delete = gallery.store.delete
+
+    def gone(*_: object, **__: object) -> None:
+        raise StoreError("the server is gone")
+
+    with monkeypatch.context() as patch:
+
+        def deleted(where: Where) -> None:
+            delete(where)
+            patch.setattr(gallery.store, "fetch", gone)
+            gone()
+
+        patch.setattr(gallery.store, "delete", deleted)
+        with pytest.raises(StoreError, match="the server is gone"):
+            gallery.erase(Where(people={"person 1"}))
+    said = gallery.erase(Where(people={"person 1"})).what
+    entry = list(gallery.audit())[-1]
+    assert (entry.detail["rows"], entry.detail["cut_off"]) == (0, said)
+    gallery.close()
+
+
+def test_an_erasure_of_more_or_fewer_rows_than_expected_is_refused(tmp_path: Path) -> None:
+    gallery = made(tmp_path / "g.db", crowd(20))
+    for expect in (9, 11):
+        with pytest.raises(DataError, match="that would be 10 rows and not"):
+            gallery.erase(Where(people={"person 1"}), expect=expect)
+    assert gallery.count() == 20
+    assert gallery.erase(Where(people={"person 1"}), expect=10).rows == 10
+    gallery.close()
+
+
 def test_a_file_that_cannot_be_read_is_found_by_its_vector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.jpg").write_bytes(b"picture")
     kept = Cache("m")
@@ -323,8 +388,6 @@ def test_a_file_cut_short_is_seen(tmp_path: Path) -> None:
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
-    import sqlite3
-
     other = sqlite3.connect(tmp_path / "theirs.db")
     other.execute("CREATE TABLE t (x)")
     other.commit()

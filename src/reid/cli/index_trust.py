@@ -39,7 +39,7 @@ def keep(args: argparse.Namespace) -> Told:
             gone = gallery.expire()
         keep = gallery.keep
     lines = [f"Crops are kept for {keep} after they came in." if keep else "Crops are kept until they are erased."]
-    lines += [f"Erased {crops(gone.rows)} that came in earlier."] if gone else []
+    lines += [f"Erased {crops(gone.rows)} that came in earlier."] if gone and gone.rows else []
     return lines, {"keep": keep, "erased": gone.rows if gone else 0}
 
 

@@ -121,12 +121,16 @@ class Ledger:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """While it lasts, nobody else who asked for the same changes the gallery, in this process or another.
+        """While it lasts, nobody else who asked for the same changes the gallery, in this process or another. Who has
+        it may ask again.
 
         Raises:
             DataError: others have been changing it for a minute.
         """
         with self._turn:
+            if self._other.in_transaction:
+                yield
+                return
             with explained(self._path):
                 patiently(lambda: self._other.execute("BEGIN EXCLUSIVE"))
             try:

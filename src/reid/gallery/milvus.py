@@ -201,7 +201,7 @@ class MilvusStore:
         with self._errors():
             for start in range(0, len(ids), IDS):
                 self._client.delete(self._name, ids=ids[start : start + IDS], timeout=PATIENCE)
-            if ids and self._clears:
+            if self._clears and (ids or where.ids == frozenset()):
                 self._clear()
         return len(ids)
 

@@ -218,7 +218,7 @@ class PostgresqlStore:
             with connection.transaction():
                 gone = self._run(connection, f"DELETE FROM {{table}} WHERE {condition}", values).rowcount
                 (moment,) = connection.execute("SELECT pg_current_xact_id()::text").fetchone() or ("",)
-            if gone:
+            if gone or where.ids == frozenset():
                 self._clear(connection, moment)
         return gone
 
