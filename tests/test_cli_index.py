@@ -124,6 +124,8 @@ def test_keeping_and_the_log(db: Path, told: Json, run: Run) -> None:
     assert told("index", "audit", db, "--verify", head)["broken"] is None
     code, _, err = run("index", "audit", db, "--verify", "0badc0de")
     assert (code, "broken" in err) == (2, True)
+    code, _, err = run("index", "audit", db, "--verify", "")
+    assert (code, "is empty" in err) == (2, True)
     assert told("index", "keep", db, "always")["keep"] is None
 
 

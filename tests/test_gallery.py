@@ -349,6 +349,9 @@ def test_the_log_names_nobody(gallery: Gallery, people: Embeddings) -> None:
     "UPDATE audit SET who = 'someone else' WHERE number = 3",
     "UPDATE audit SET detail = replace(detail, '4', '5') WHERE number = 3",
     "UPDATE audit SET at = at + 1 WHERE number = 3",
+    "UPDATE audit SET detail = 'no JSON' WHERE number = 3",
+    "UPDATE audit SET detail = '17' WHERE number = 3",
+    "UPDATE audit SET who = x'00', detail = NULL WHERE number = 3",
     "DELETE FROM audit WHERE number = 3",
     "UPDATE audit SET number = -number WHERE number = 3",
     "INSERT INTO audit SELECT number + 100, at, who, what, detail, digest FROM audit WHERE number = 3",
@@ -362,6 +365,7 @@ def test_an_edited_entry_breaks_the_chain(tmp_path: Path, gallery: Gallery, peop
     file.execute(edit)
     file.commit()
     file.close()
+    assert len(list(gallery.audit())) in (5, 6, 7)
     broken = gallery.verify_audit().broken
     assert broken == {"I": 7, "U": 3, "D": 3}[edit[0]] or (broken == 1 and "-number" in edit)
 
