@@ -277,6 +277,15 @@ def test_an_erasure_of_which_nothing_can_be_told_is_told_by_the_next(
     gallery.close()
 
 
+def test_an_erasure_removes_what_a_rebuild_that_was_killed_has_left(tmp_path: Path) -> None:
+    gallery = made(tmp_path / "g.db", crowd(20))
+    made(tmp_path / "g.db.rebuilding.db", crowd(20))  # not closed, so that all files are there
+    assert len(list(tmp_path.glob("*.rebuilding.db*"))) == 4
+    gallery.erase(Where(people={"person 1"}))
+    assert list(tmp_path.glob("*.rebuilding.db*")) == []
+    gallery.close()
+
+
 def test_an_erasure_of_more_or_fewer_rows_than_expected_is_refused(tmp_path: Path) -> None:
     gallery = made(tmp_path / "g.db", crowd(20))
     for expect in (9, 11):

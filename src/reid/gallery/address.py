@@ -58,6 +58,11 @@ class Address:
         return self.text.removeprefix("sqlite://")
 
     @property
+    def rebuilding(self) -> Path:
+        """The file beside a gallery in a file in which it is rebuilt; one that was killed leaves it there."""
+        return Path(f"{self.path}.rebuilding{SUFFIX}")
+
+    @property
     def ledger(self) -> Path:
         """The file of the gallery's ledger: its own, or for a server one in the user's data folder or the option's."""
         if "ledger" in self.options:

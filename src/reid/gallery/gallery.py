@@ -14,6 +14,7 @@ from types import TracebackType
 import numpy as np
 
 from reid import cache
+from reid.disk import discard
 from reid.errors import DataError, ModelError, ShapeError, StoreError
 from reid.gallery import STORES, exports
 from reid.gallery.address import Address
@@ -302,11 +303,12 @@ class Gallery:
         Raises:
             DataError: they are one row, or one of them is not there. An uploaded picture must be added first.
         """
-        if query == answer or self.count(Where(ids=frozenset([query, answer]))) < 2:
-            raise DataError(f"rows {query} and {answer} are not two crops of the gallery; add the picture first")
-        word = Feedback(query, answer, bool(same), by or user(), self._clock())
-        self.ledger.say(word)
-        self.record("feedback", by, same=bool(same), of=[self.ledger.pseudonym(str(i)) for i in (query, answer)])
+        with self.ledger.alone():
+            if query == answer or self.count(Where(ids=frozenset([query, answer]))) < 2:
+                raise DataError(f"rows {query} and {answer} are not two crops of the gallery; add the picture first")
+            word = Feedback(query, answer, bool(same), by or user(), self._clock())
+            self.ledger.say(word)
+            self.record("feedback", by, same=bool(same), of=[self.ledger.pseudonym(str(i)) for i in (query, answer)])
         return word
 
     def feedbacks(self) -> list[Feedback]:
@@ -358,6 +360,8 @@ class Gallery:
         with self.ledger.alone():
             if expect is not None and (count := self.count(where)) != expect:
                 raise DataError(f"that would be {count:,} rows and not {expect:,}; look again, then ask again")
+            if self.address.scheme == "sqlite":
+                discard(self.address.rebuilding)
             ids: list[int] = []
             for part in self.store.fetch(where, pictures=False):
                 ids += part.ids.tolist()
@@ -396,8 +400,9 @@ class Gallery:
     def keep(self, text: str | None) -> None:
         if text is not None:
             seconds(text)
-        self.ledger.set("keep", text)
-        self.record("keep", keep=text)
+        with self.ledger.alone():
+            self.ledger.set("keep", text)
+            self.record("keep", keep=text)
 
     def expire(self) -> Receipt | None:
         """Erase what is older than the gallery keeps, and do what is left of an erasure that was cut off; None where
