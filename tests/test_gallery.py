@@ -193,11 +193,15 @@ def test_mistakes_in_a_search_are_told(gallery: Gallery, people: Embeddings) -> 
         Where(cameras="12")
 
 
-@pytest.mark.parametrize("address", ["people.sqlite", "ftp://host/x", "nothing.db", "no/such/folder/a.db"])
+@pytest.mark.parametrize("address", [
+    "people.sqlite", "ftp://host/x", "nothing.db", "no/such/folder/a.db",
+    "postgresql://[", "milvus://host:abc/x", "milvus://u:a/secret@[/x", "milvus://host:99999/x",
+])  # fmt: skip
 def test_addresses_that_lead_nowhere_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError) as told:
         Gallery.open(address)
+    assert "secret" not in str(told.value)
     assert list(tmp_path.iterdir()) == []
 
 

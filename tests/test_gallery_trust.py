@@ -396,6 +396,13 @@ def test_a_file_cut_short_is_seen(tmp_path: Path) -> None:
         Gallery.open(tmp_path / "g.db")
 
 
+def test_what_is_saved_must_be_named_as_a_gallery(tmp_path: Path) -> None:
+    made(tmp_path / "g.db", crowd(20)).close()
+    with pytest.raises(DataError, match=r"ends in \.db"):
+        salvage(tmp_path / "g.db", tmp_path / "saved.sqlite")
+    assert not (tmp_path / "saved.sqlite").exists()
+
+
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "theirs.db")
     other.execute("CREATE TABLE t (x)")
