@@ -12,7 +12,7 @@ from reid.gallery.store import MOST, Store
 from reid.types import Crop, Match, Vectors
 
 Per = Literal["crop", "person"]
-MORE = 512  # rows of a round beyond k, which may all show one person
+MORE = 256  # rows of a round beyond k, which may all show one person
 
 
 def nearest(store: Store, vectors: Vectors, own: list[int], k: int, where: Where, per: Per) -> list[tuple[Match, ...]]:
