@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from reid.cli.common_gallery import shown
 from reid.cli.index import KINDS
 from reid.gallery.gallery import Gallery
+from reid.gallery.ledger import Ledger
 from reid.street import draw_street
 from reid.types import Embeddings
 from tests.conftest import Run
@@ -124,6 +127,8 @@ def test_keeping_and_the_log(db: Path, told: Json, run: Run) -> None:
     assert told("index", "audit", db, "--verify", head)["broken"] is None
     code, _, err = run("index", "audit", db, "--verify", "0badc0de")
     assert (code, "broken" in err) == (2, True)
+    code, _, err = run("index", "audit", db, "--verify", "")
+    assert (code, "is empty" in err) == (2, True)
     assert told("index", "keep", db, "always")["keep"] is None
 
 
@@ -159,6 +164,28 @@ def test_a_gallery_is_embedded_again(db: Path, model: Path, told: Json, run: Run
     assert {p.name for p in tmp_path.glob("people.db*")} <= {f"people.db{s}" for s in ("", "-wal", "-shm", "-lock")}
 
 
+def test_what_is_said_while_a_gallery_is_embedded_again_is_kept(
+    db: Path, model: Path, told: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore, late = Ledger.restore, []
+    with Gallery.open(db) as other, ThreadPoolExecutor() as pool:
+
+        def restored(ledger: Ledger, table: str, rows: list[Any]) -> None:
+            if table == "feedback":  # the last, so that the log and the settings were read before
+                late.extend([pool.submit(other.record, "search"), pool.submit(setattr, other, "keep", "9d")])
+                time.sleep(0.5)
+            restore(ledger, table, rows)
+
+        monkeypatch.setattr(Ledger, "restore", restored)
+        told("index", "rebuild", db, "--model", model, "--views", "mirror")
+        for done in late:
+            done.result()
+    with Gallery.open(db) as gallery:
+        assert sorted(e.what for e in gallery.audit()) == ["add", "keep", "rebuild", "search"]
+        assert gallery.verify_audit().broken is None
+        assert gallery.keep == "9d"
+
+
 def test_crops_without_a_picture_are_not_dropped_unasked(
     tmp_path: Path, people: Embeddings, model: Path, told: Json, run: Run
 ) -> None:
@@ -168,6 +195,8 @@ def test_crops_without_a_picture_are_not_dropped_unasked(
     assert (code, "--drop" in err) == (2, True)
     assert told("index", "count", tmp_path / "g.db")["crops"] == len(people)
     assert told("index", "rebuild", tmp_path / "g.db", "--model", model, "--drop")["crops"] == 0
+    with Gallery.open(tmp_path / "g.db") as gallery:
+        assert [e.what for e in gallery.audit()] == ["add", "rebuild"]
 
 
 def test_what_is_damaged_is_salvaged(db: Path, told: Json, run: Run, tmp_path: Path) -> None:

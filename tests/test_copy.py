@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,15 @@ def test_a_second_copy_writes_only_what_changed(tmp_path: Path, people: Embeddin
     again = copy(first, second)
     assert (again.written, again.others, again.feedback, again.log) == (changed, 9, 0, None)
     assert again.rows == len(people) - 9
+
+
+def test_a_log_that_was_changed_is_not_copied(tmp_path: Path, people: Embeddings) -> None:
+    first, second = filled(tmp_path / "a.db", people), tmp_path / "b.db"
+    with closing(sqlite3.connect(first)) as file, file:
+        file.execute("UPDATE audit SET who = 'bob' WHERE number = 2")
+    with pytest.raises(DataError, match="broken at entry 2 of 4"):
+        copy(first, second)
+    assert not second.exists()
 
 
 class Cut(Exception):

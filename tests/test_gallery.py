@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from PIL import Image
 
 from reid import data, matcher
 from reid.errors import DataError, ModelError, ShapeError
+from reid.gallery.answers import crops_of
 from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Where, row_id, row_ids, upload_path
+from reid.gallery.store import MOST, Store
 from reid.types import Crop, Embeddings
 
 NOBODY = Where(people=frozenset())
@@ -94,6 +97,35 @@ def test_people_with_many_crops_do_not_crowd_out_others(tmp_path: Path) -> None:
         assert [m.crop.pid or m.crop.path for m in found] == ["many", "few", "y1.jpg", "z.jpg"]
 
 
+def test_nobody_is_hidden_by_more_rows_than_a_query_may_bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, count = np.random.default_rng(0), MOST + 600
+    crops = [Crop(f"{i}.jpg", "Ada") for i in range(count)] + [Crop(f"t{i}.jpg", tracklet="t") for i in range(700)]
+    crops += [Crop("b.jpg", "Bo", tracklet="t"), Crop("z.jpg"), Crop("c.jpg", "Cy")]
+    places = [[4] * 4, [5] * 4, [6] * 4]
+    vectors = np.concatenate([rng.normal(size=(count, 4)) / 50, 3 + rng.normal(size=(700, 4)) / 50, places])
+    asked = []
+
+    def counted(store: Store, ids: frozenset[int]) -> dict[int, Crop]:
+        asked.append(len(ids))
+        return crops_of(store, ids)
+
+    monkeypatch.setattr("reid.gallery.answers.crops_of", counted)
+    with Gallery.open(tmp_path / "g.db", "m", 4) as gallery:
+        gallery.add(Embeddings(vectors.astype(np.float32), tuple(crops), "m"))
+        query = Embeddings(np.float32([[0] * 4, [7] * 4]), (Crop("q.jpg"), Crop("c.jpg")), "m")
+        near, far = gallery.search(query, 20, per="person")
+        assert [m.crop.pid or m.crop.tracklet or m.crop.path for m in near] == ["Ada", "t", "Bo", "z.jpg", "Cy"]
+        assert [m.crop.pid or m.crop.tracklet or m.crop.path for m in far] == ["z.jpg", "Bo", "t", "Ada"]
+        assert [m.rank for m in near] == [1, 2, 3, 4, 5]
+        assert sum(asked) < 2000
+        assert near[:2] == gallery.search(query, 2, per="person")[0]
+        (others,) = gallery.search(query[:1], 20, Where(not_people={"Ada", "Cy"}, not_tracklets={"t"}), per="person")
+        assert [m.crop.path for m in others] == ["b.jpg", "z.jpg"]
+        said = list(gallery.audit())[-1].detail["where"]
+        assert said.startswith("not person p:")
+        assert "not nobody's tracklet p:" in said
+
+
 def test_adding_again_keeps_what_is_not_said_again(gallery: Gallery, people: Embeddings) -> None:
     path = people.crops[0].path
     before = next(gallery.rows(Where(ids={row_id(people.crops[0])})))
@@ -161,11 +193,15 @@ def test_mistakes_in_a_search_are_told(gallery: Gallery, people: Embeddings) -> 
         Where(cameras="12")
 
 
-@pytest.mark.parametrize("address", ["people.sqlite", "ftp://host/x", "nothing.db", "no/such/folder/a.db"])
+@pytest.mark.parametrize("address", [
+    "people.sqlite", "ftp://host/x", "nothing.db", "no/such/folder/a.db",
+    "postgresql://[", "milvus://host:abc/x", "milvus://u:a/secret@[/x", "milvus://host:99999/x",
+])  # fmt: skip
 def test_addresses_that_lead_nowhere_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError) as told:
         Gallery.open(address)
+    assert "secret" not in str(told.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,6 +249,20 @@ def test_mistakes_with_people_are_told_and_change_nothing(gallery: Gallery) -> N
         with pytest.raises(DataError, match=message):
             mistake()
     assert names(gallery) == before
+
+
+def test_a_name_that_somebody_got_meanwhile_is_refused(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = gallery.ledger.alone
+
+    def late() -> AbstractContextManager[None]:
+        monkeypatch.setattr(gallery.ledger, "alone", alone)
+        gallery.rename("1", "Ada")
+        return alone()
+
+    monkeypatch.setattr(gallery.ledger, "alone", late)
+    with pytest.raises(DataError, match="Ada is somebody already"):
+        gallery.rename("2", "Ada")
+    assert names(gallery)["Ada"] == 9
 
 
 def test_tracklets_are_told(tmp_path: Path) -> None:
@@ -303,6 +353,9 @@ def test_the_log_names_nobody(gallery: Gallery, people: Embeddings) -> None:
     "UPDATE audit SET who = 'someone else' WHERE number = 3",
     "UPDATE audit SET detail = replace(detail, '4', '5') WHERE number = 3",
     "UPDATE audit SET at = at + 1 WHERE number = 3",
+    "UPDATE audit SET detail = 'no JSON' WHERE number = 3",
+    "UPDATE audit SET detail = '17' WHERE number = 3",
+    "UPDATE audit SET who = x'00', detail = NULL WHERE number = 3",
     "DELETE FROM audit WHERE number = 3",
     "UPDATE audit SET number = -number WHERE number = 3",
     "INSERT INTO audit SELECT number + 100, at, who, what, detail, digest FROM audit WHERE number = 3",
@@ -316,6 +369,7 @@ def test_an_edited_entry_breaks_the_chain(tmp_path: Path, gallery: Gallery, peop
     file.execute(edit)
     file.commit()
     file.close()
+    assert len(list(gallery.audit())) in (5, 6, 7)
     broken = gallery.verify_audit().broken
     assert broken == {"I": 7, "U": 3, "D": 3}[edit[0]] or (broken == 1 and "-number" in edit)
 

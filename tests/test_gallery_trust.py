@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from onnx import TensorProto, helper, load
 from reid import cache
 from reid.cache import Cache
 from reid.distance import top_k
-from reid.errors import DataError
+from reid.errors import DataError, StoreError
 from reid.gallery import memory, scan
 from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Where, row_id
@@ -179,6 +180,136 @@ def test_the_cache_forgets_what_is_in_a_file_for_all_models(tmp_path: Path) -> N
     assert set(Cache("one").get([digest, b"else"])) == {b"else"}
 
 
+def test_a_damaged_cache_is_removed_and_no_erasure_fails_for_it(tmp_path: Path) -> None:
+    gallery = made(tmp_path / "g.db", rows := crowd(20))
+    folder = cache.folder()
+    folder.mkdir(parents=True)
+    (folder / "other.db").write_bytes(b"no database at all " * 500)
+    (folder / "empty.db").touch()
+    (folder / "none.txt").touch()
+    for model, at in (("m", 4096), ("torn", 100)):
+        kept = Cache(model)
+        kept.put({bytes([i]) * 16: vector for i, vector in enumerate(rows.vectors)})
+        kept.close()
+        content = bytearray((folder / f"{model}.db").read_bytes())
+        content[at : at + 2000] = b"\xff" * 2000
+        (folder / f"{model}.db").write_bytes(bytes(content))
+        (folder / f"{model}.db-wal").touch()
+    gallery.feedback(row_id(rows.crops[0]), row_id(rows.crops[15]), True)
+    assert gallery.erase(Where(people={"person 1"})).rows == 10
+    assert [path.name for path in folder.iterdir()] == ["none.txt"]
+    assert (gallery.count(), len(gallery.feedbacks())) == (10, 0)
+    gallery.close()
+
+
+def test_a_cache_that_is_held_stops_an_erasure_before_anything_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "PATIENCE", 0.05)
+    gallery = made(tmp_path / "g.db", rows := crowd(20))
+    gallery.feedback(row_id(rows.crops[0]), row_id(rows.crops[15]), True)
+    kept = Cache("m")
+    kept.put({b"digest": rows.vectors[15]})
+    for begin in ("BEGIN IMMEDIATE", "BEGIN"):  # somebody writes; somebody reads an old state
+        kept._connection.execute(begin)
+        kept._connection.execute("SELECT * FROM seen").fetchall()
+        with pytest.raises(StoreError, match="end the programs that use it"):
+            gallery.erase(Where(people={"person 1"}))
+        kept._connection.execute("ROLLBACK")
+        assert (gallery.count(), len(gallery.feedbacks())) == (20, 1)
+    assert gallery.erase(Where(people={"person 1"})).rows == 10
+    assert Cache("m").get([b"digest"]) == {}
+    kept.close()
+    gallery.close()
+
+
+def test_an_erasure_that_is_cut_off_is_told_and_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reid.gallery.database.PATIENCE", 0.05)
+    now, rows = [1e9], crowd(20)
+    made(tmp_path / "g.db", rows).close()
+    gallery = Gallery.open(tmp_path / "g.db", clock=lambda: now[0])
+    gallery.keep = "1d"
+    gallery.feedback(row_id(rows.crops[0]), row_id(rows.crops[15]), True)
+    reader = sqlite3.connect(tmp_path / "g.db")
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM row").fetchone()
+    with pytest.raises(StoreError, match="another program holds on"):
+        gallery.erase(Where(people={"person 1"}))
+    assert (gallery.count(), gallery.feedbacks()) == (10, [])
+    entry = list(gallery.audit())[-1]
+    assert (entry.what, entry.detail["rows"], entry.detail["unfinished"]) == ("erase", 10, True)
+    with pytest.raises(StoreError, match="another program holds on"):
+        gallery.expire()
+    assert pieces(rows.vectors[15])[0] in everything(tmp_path)
+    reader.close()
+    receipt = gallery.expire()
+    assert receipt is not None
+    assert receipt.rows == 0
+    assert list(gallery.audit())[-1].detail["cut_off"] == receipt.what
+    assert pieces(rows.vectors[15])[0] not in everything(tmp_path)
+    assert gallery.expire() is None
+    assert gallery.verify_audit().broken is None
+    gallery.close()
+
+
+def test_an_erasure_of_which_nothing_can_be_told_is_told_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = made(tmp_path / "g.db", crowd(20))
+    delete = gallery.store.delete
+
+    def gone(*_: object, **__: object) -> None:
+        raise StoreError("the server is gone")
+
+    with monkeypatch.context() as patch:
+
+        def deleted(where: Where) -> None:
+            delete(where)
+            patch.setattr(gallery.store, "fetch", gone)
+            gone()
+
+        patch.setattr(gallery.store, "delete", deleted)
+        with pytest.raises(StoreError, match="the server is gone"):
+            gallery.erase(Where(people={"person 1"}))
+    said = gallery.erase(Where(people={"person 1"})).what
+    entry = list(gallery.audit())[-1]
+    assert (entry.detail["rows"], entry.detail["cut_off"]) == (0, said)
+    gallery.close()
+
+
+def test_an_erasure_removes_what_a_rebuild_that_was_killed_has_left(tmp_path: Path) -> None:
+    gallery = made(tmp_path / "g.db", crowd(20))
+    made(tmp_path / "g.db.rebuilding.db", crowd(20))  # not closed, so that all files are there
+    assert len(list(tmp_path.glob("*.rebuilding.db*"))) == 4
+    gallery.erase(Where(people={"person 1"}))
+    assert list(tmp_path.glob("*.rebuilding.db*")) == []
+    gallery.close()
+
+
+def test_an_erasure_of_more_or_fewer_rows_than_expected_is_refused(tmp_path: Path) -> None:
+    gallery = made(tmp_path / "g.db", crowd(20))
+    for expect in (9, 11):
+        with pytest.raises(DataError, match="that would be 10 rows and not"):
+            gallery.erase(Where(people={"person 1"}), expect=expect)
+    assert gallery.count() == 20
+    assert gallery.erase(Where(people={"person 1"}), expect=10).rows == 10
+    gallery.close()
+
+
+def test_a_file_that_cannot_be_read_is_found_by_its_vector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    kept = Cache("m")
+    kept.put({b"digest": np.ones(4, np.float32)})
+    kept.close()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    paths = [str(tmp_path / "a.jpg"), "\0", "x" * 5000]
+    assert cache.forget("m", np.ones((1, 4), np.float16), paths) == 1
+
+
+def refuse(*_: object) -> bytes:
+    raise PermissionError("not for you")
+
+
 def test_erased_places_are_used_again(tmp_path: Path) -> None:
     gallery = made(tmp_path / "g.db", crowd(1000))
     gallery.erase(Where(ids=frozenset()))  # nothing, which empties the log of changes into the file
@@ -265,9 +396,14 @@ def test_a_file_cut_short_is_seen(tmp_path: Path) -> None:
         Gallery.open(tmp_path / "g.db")
 
 
-def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
-    import sqlite3
+def test_what_is_saved_must_be_named_as_a_gallery(tmp_path: Path) -> None:
+    made(tmp_path / "g.db", crowd(20)).close()
+    with pytest.raises(DataError, match=r"ends in \.db"):
+        salvage(tmp_path / "g.db", tmp_path / "saved.sqlite")
+    assert not (tmp_path / "saved.sqlite").exists()
 
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "theirs.db")
     other.execute("CREATE TABLE t (x)")
     other.commit()

@@ -16,8 +16,12 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from reid.errors import DataError
+from reid.disk import discard
+from reid.errors import DataError, StoreError
 from reid.types import Vectors
+
+PATIENCE = 30.0  # seconds to wait for others
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last: there is no such table
 
 
 def folder() -> Path:
@@ -26,26 +30,58 @@ def folder() -> Path:
 
 
 def forget(fingerprint: str, vectors: NDArray[np.float16], paths: Sequence[str], where: Path | None = None) -> int:
-    """Remove crops from the caches of all models: by what is in their files, where those are still there, and from
+    """Remove crops from the caches of all models: by what is in their files, where those can still be read, and from
     that of one model by their vectors in half precision too. Nothing of them stays in the files. How many there were.
+
+    A cache that is damaged is removed whole.
+
+    Raises:
+        StoreError: another program holds on to a cache, or its folder may not be written to.
     """
     wanted, gone = {vector.tobytes() for vector in vectors}, 0
-    digests = [(Cache.digest(Path(path).read_bytes()),) for path in paths if _is_file(path)]
+    digests = [(Cache.digest(data),) for data in map(_content, paths) if data is not None]
     for path in (where or folder()).glob("*.db"):
-        with closing(sqlite3.connect(path, timeout=30)) as connection:
-            connection.execute("PRAGMA secure_delete=ON")
-            rows = list(digests)
-            if path.stem == fingerprint:
-                every = connection.execute("SELECT digest, vector FROM seen")
-                rows += [(d,) for d, v in every if np.frombuffer(v, np.float32).astype(np.float16).tobytes() in wanted]
-            with connection:
-                gone += connection.executemany("DELETE FROM seen WHERE digest = ?", rows).rowcount
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            gone += _forgotten(path, digests, wanted if path.stem == fingerprint else set())
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            _remove(path, error)
     return gone
 
 
-def _is_file(path: str) -> bool:
-    return len(path) < 4096 and Path(path).is_file()
+def _forgotten(path: Path, digests: Sequence[tuple[bytes]], wanted: set[bytes]) -> int:
+    with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
+        connection.execute("PRAGMA secure_delete=ON")
+        rows = list(digests)
+        for digest, vector in connection.execute("SELECT digest, vector FROM seen") if wanted else ():
+            if np.frombuffer(vector, np.float32).astype(np.float16).tobytes() in wanted:
+                rows.append((digest,))
+        with connection:
+            gone = connection.executemany("DELETE FROM seen WHERE digest = ?", rows).rowcount
+        if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise sqlite3.OperationalError("another program reads an old state of it")
+    return gone
+
+
+def _remove(path: Path, error: Exception) -> None:
+    """Remove a cache which that error shows to be damaged."""
+    why = error
+    if not isinstance(error, sqlite3.Error) or (getattr(error, "sqlite_errorcode", 0) & 0xFF) in DAMAGED:
+        try:
+            return discard(path)
+        except OSError as refused:
+            why = refused
+    raise StoreError(
+        f"{path} may still hold embeddings of what is to be erased ({why}); end the programs that use it, or delete "
+        "it, and try again"
+    ) from None
+
+
+def _content(path: str) -> bytes | None:
+    """What is in a crop's file, where there is one that can be read."""
+    try:
+        return Path(path).read_bytes() if Path(path).is_file() else None
+    except (OSError, ValueError):
+        return None
 
 
 class Cache:
@@ -66,7 +102,7 @@ class Cache:
 
     def _open(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
+        self._connection = sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=OFF")  # a lost cache costs time only
         self._connection.execute("CREATE TABLE IF NOT EXISTS seen (digest BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")

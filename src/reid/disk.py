@@ -8,6 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def discard(path: Path) -> None:
+    """Remove a database of SQLite and what lies beside it; what is not there is no mistake."""
+    for suffix in ("-wal", "-shm", "-lock", ""):  # in this order, so that no new one meets the changes of an old one
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a name to write to; put it on disk in place of `path` when the block ends well, remove it otherwise."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import simplejpeg
 
 from reid import images
+from reid.disk import discard
 from reid.embed import Embedder, Skipped
 from reid.errors import DataError, ImageError
-from reid.gallery.address import SUFFIX
 from reid.gallery.gallery import Gallery
-from reid.gallery.ledger import TABLES
+from reid.gallery.ledger import TABLES, Ledger
 from reid.gallery.rows import Rows, half
 from reid.gallery.sqlite import SqliteStore
 from reid.images import RGB
@@ -107,9 +107,9 @@ def rebuild(
         gone = [crop.path for part in gallery.rows(vectors=False) for crop in _without(part)]
         if gone and not drop:
             raise DataError(_no_picture(len(gone), gone[0]))
-        beside = Path(f"{gallery.address.path}.rebuilding{SUFFIX}")
+        beside = gallery.address.rebuilding
         if address is None:
-            _remove(beside)
+            discard(beside)
         try:
             with Gallery.open(address or beside, embedder.fingerprint, embedder.dim) as target:
                 if target.count():
@@ -118,16 +118,22 @@ def rebuild(
                 dropped = gallery.count() - count
                 if dropped and not drop:
                     raise DataError(_no_picture(dropped, "a file that cannot be read"))
-                for table in TABLES:
-                    name = table.split()[0]
-                    target.ledger.restore(name, gallery.ledger.saved(name))
-                target.made_with = made_with
-                target.record("rebuild", rows=count, dropped=dropped)
-            if address is None and isinstance(gallery.store, SqliteStore):
-                gallery.store.become(beside)
+
+                def carry() -> None:
+                    with closing(Ledger(gallery.address.ledger)) as newest:
+                        for table in TABLES:
+                            name = table.split()[0]
+                            target.ledger.restore(name, newest.saved(name))
+                    target.made_with = made_with
+                    target.record("rebuild", rows=count, dropped=dropped)
+
+                if address is None and isinstance(gallery.store, SqliteStore):
+                    gallery.store.become(beside, carry)
+                else:
+                    carry()
         finally:
             if address is None:
-                _remove(beside)
+                discard(beside)
     gallery.model, gallery.dim = gallery.store.model, gallery.store.dim
     return count
 
@@ -162,8 +168,3 @@ def _picture(crop: Crop, kept: bytes | None) -> RGB | None:
         return images.read(crop.path)
     except ImageError:
         return None if kept is None else images.decode(kept, crop.path)
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-lock"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)

@@ -98,7 +98,9 @@ class Script:
             after=float(self.rng.integers(0, 40)) / 4 if given() else None,
             before=float(self.rng.integers(0, 40)) / 4 if given() else None,
             people=self.some([*PEOPLE, "nobody"]) if given() else None,
+            not_people=self.some([*PEOPLE, "nobody"]) if given(0.15) else frozenset(),
             tracklets=self.some(TRACKLETS) if given(0.15) else None,
+            not_tracklets=self.some([*TRACKLETS, "none"]) if given(0.15) else frozenset(),
             tags=self.some(TAGS, 0.25) if given() else frozenset(),
             added_before=1_700_000_000.5 + float(self.rng.integers(0, 50)) if given(0.15) else None,
         )

@@ -31,6 +31,10 @@ class Plain:
                 return False
         if crop.camera is not None and crop.camera in where.not_cameras:
             return False
+        if crop.pid is not None and crop.pid in where.not_people:
+            return False
+        if crop.pid is None and crop.tracklet is not None and crop.tracklet in where.not_tracklets:
+            return False
         if (where.after is not None or where.before is not None) and crop.time is None:
             return False
         if where.after is not None and crop.time < where.after:

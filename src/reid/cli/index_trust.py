@@ -39,7 +39,7 @@ def keep(args: argparse.Namespace) -> Told:
             gone = gallery.expire()
         keep = gallery.keep
     lines = [f"Crops are kept for {keep} after they came in." if keep else "Crops are kept until they are erased."]
-    lines += [f"Erased {crops(gone.rows)} that came in earlier."] if gone else []
+    lines += [f"Erased {crops(gone.rows)} that came in earlier."] if gone and gone.rows else []
     return lines, {"keep": keep, "erased": gone.rows if gone else 0}
 
 
@@ -47,7 +47,7 @@ def audit_options(kind: argparse.ArgumentParser) -> None:
     kind.add_argument(
         "--verify",
         nargs="?",
-        const="",
+        const=True,
         metavar="DIGEST",
         help="only check that no entry was changed, removed or put in later, and that the log still holds the entry "
         "with this digest, which was noted elsewhere",
@@ -62,7 +62,7 @@ def audit(args: argparse.Namespace) -> Told:
 
     with opened_gallery(args) as gallery:
         if args.verify is not None:
-            checked = gallery.verify_audit(args.verify or None)
+            checked = gallery.verify_audit(None if args.verify is True else args.verify)
             if checked.broken is not None:
                 raise DataError(
                     f"the log of {shown(args.gallery)} is broken at entry {checked.broken} of {checked.entries}, where "

@@ -40,7 +40,7 @@ class Address:
         """Take an address apart.
 
         Raises:
-            DataError: it is neither a URL nor the name of a file that ends in .db.
+            DataError: it is neither a URL that can be taken apart nor the name of a file that ends in .db.
         """
         given = os.fspath(text)
         if "://" not in given:
@@ -49,13 +49,25 @@ class Address:
                     f"{given} is no gallery; a gallery is a file that ends in {SUFFIX}, or milvus:// or postgresql://"
                 )
             return cls(given, "sqlite")
-        parts = urlsplit(given)
+        try:
+            parts = urlsplit(given)
+            _ = None if "," in parts.netloc else parts.port  # PostgreSQL takes several servers, each with a port
+        except ValueError:  # which may show a part of the password
+            raise DataError(
+                f"an address of {given.split('://')[0]}:// cannot be taken apart; write it as "
+                "scheme://user:password@host:port/name, and what is no letter or digit in the password as %XX"
+            ) from None
         return cls(given.split("?")[0], parts.scheme.lower(), dict(parse_qsl(parts.query)))
 
     @property
     def path(self) -> str:
         """The file's name, of a gallery in a file."""
         return self.text.removeprefix("sqlite://")
+
+    @property
+    def rebuilding(self) -> Path:
+        """The file beside a gallery in a file in which it is rebuilt; one that was killed leaves it there."""
+        return Path(f"{self.path}.rebuilding{SUFFIX}")
 
     @property
     def ledger(self) -> Path:

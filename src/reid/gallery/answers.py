@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -12,28 +12,31 @@ from reid.gallery.store import MOST, Store
 from reid.types import Crop, Match, Vectors
 
 Per = Literal["crop", "person"]
+MORE = 256  # rows of a round beyond k, which may all show one person
 
 
 def nearest(store: Store, vectors: Vectors, own: list[int], k: int, where: Where, per: Per) -> list[tuple[Match, ...]]:
-    """For each query the k nearest rows that are not `own`, or one of each person; asks on until it has k."""
-    answers: list[tuple[Match, ...]] = [()] * len(own)
-    left, asked = list(range(len(own))), k + 1 if per == "crop" else 4 * k + 1
+    """For each query the k nearest rows that are not `own`, or one of each person; asks for others until it has k."""
+    best: list[dict[str | int, tuple[Crop, float]]] = [{} for _ in own]
+    crops: dict[int, Crop] = {}
+    most = min(MOST, k + 1 + MORE)
+    asked = k + 1 if per == "crop" else min(4 * k + 1, most)
+    left = {where: list(range(len(own)))}
     while left:
-        asked = min(asked, MOST)
-        ranking = store.query(vectors[left], asked, where)
-        crops = crops_of(store, frozenset(ranking.ids[ranking.ids >= 0].tolist()))
-        short = []
-        for i, ids, distances in zip(left, ranking.ids.tolist(), ranking.distances.tolist(), strict=True):
-            best: dict[str | int, tuple[Crop, float]] = {}
-            for row, distance in zip(ids, distances, strict=True):
-                if row in crops and row != own[i]:
-                    best.setdefault(one_of(row, crops[row], per), (crops[row], distance))
-            found = list(best.values())[:k]
-            answers[i] = tuple(Match(crop, distance, rank) for rank, (crop, distance) in enumerate(found, 1))
-            if len(found) < k and len(ids) == asked and ids[-1] >= 0:
-                short.append(i)
-        left, asked = (short, 4 * asked) if asked < MOST else ([], asked)
-    return answers
+        short: dict[Where, list[int]] = {}
+        for only, queries in left.items():
+            ranking = store.query(vectors[queries], asked, only)
+            crops |= crops_of(store, frozenset(ranking.ids[ranking.ids >= 0].tolist()).difference(crops))
+            for i, ids, distances in zip(queries, ranking.ids.tolist(), ranking.distances.tolist(), strict=True):
+                before = len(best[i])
+                for row, distance in zip(ids, distances, strict=True):
+                    if row in crops and row != own[i]:
+                        best[i].setdefault(one_of(row, crops[row], per), (crops[row], distance))
+                if before < len(best[i]) < k and len(ids) == asked and ids[-1] >= 0:
+                    short.setdefault(others(where, best[i].values(), per), []).append(i)
+        left, asked = short, min(2 * asked, most)
+    found = [sorted(some.values(), key=lambda pair: pair[1])[:k] for some in best]
+    return [tuple(Match(crop, distance, rank) for rank, (crop, distance) in enumerate(some, 1)) for some in found]
 
 
 def crops_of(store: Store, ids: frozenset[int]) -> dict[int, Crop]:
@@ -49,6 +52,16 @@ def one_of(row: int, crop: Crop, per: Per) -> str | int:
     if per == "crop" or (crop.pid is None and crop.tracklet is None):
         return row
     return f"person {crop.pid}" if crop.pid is not None else f"tracklet {crop.tracklet}"
+
+
+def others(where: Where, found: Iterable[tuple[Crop, float]], per: Per) -> Where:
+    """A filter that leaves out whom `found` shows, too."""
+    if per == "crop":
+        return where
+    crops = [crop for crop, _ in found]
+    people = frozenset(crop.pid for crop in crops if crop.pid is not None)
+    tracklets = frozenset(crop.tracklet for crop in crops if crop.pid is None and crop.tracklet is not None)
+    return replace(where, not_people=where.not_people | people, not_tracklets=where.not_tracklets | tracklets)
 
 
 def by_camera(crops: Sequence[Crop], where: Where, other_cameras: bool) -> dict[tuple[int, ...], Where]:

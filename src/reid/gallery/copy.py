@@ -65,11 +65,13 @@ def copy(
 
     Raises:
         ModelError: the target holds vectors of another model.
-        DataError: one of them cannot be reached, read or written, or the source was changed while it was copied.
+        DataError: one of them cannot be reached, read or written, the source's log is broken, or the source was changed
+            while it was copied.
     """
     here, there = Address.parse(source), Address.parse(target)
     with ExitStack() as stack:
         old = stack.enter_context(closing(_opened(here, None, None)))
+        _check_log(here)
         new = stack.enter_context(closing(_opened(there, old.model, old.dim)))
         if (new.model, new.dim) != (old.model, old.dim):
             raise ModelError(
@@ -90,6 +92,17 @@ def _opened(address: Address, model: str | None, dim: int | None) -> Store:
     if address.scheme not in STORES:
         raise DataError(f"{address.shown} starts with {address.scheme}://; galleries are {', '.join(STORES)}")
     return STORES[address.scheme](address, model, dim)
+
+
+def _check_log(address: Address) -> None:
+    """Refuse a gallery whose log is broken: the copy's is written anew, and would be whole."""
+    with closing(Ledger(address.ledger)) as ledger:
+        checked = ledger.verify()
+    if checked.broken is not None:
+        raise DataError(
+            f"the log of {address.shown} is broken at entry {checked.broken} of {checked.entries}, which a copy would "
+            "hide; restore the gallery from an older copy"
+        )
 
 
 def _write(old: Store, new: Store, ledger: Ledger, step: Callable[[int, int], None]) -> int:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,8 @@ from types import TracebackType
 import numpy as np
 
 from reid import cache
-from reid.errors import DataError, ModelError, ShapeError
+from reid.disk import discard
+from reid.errors import DataError, ModelError, ShapeError, StoreError
 from reid.gallery import STORES, exports
 from reid.gallery.address import Address
 from reid.gallery.answers import Per, by_camera, crops_of, nearest
@@ -24,6 +26,8 @@ from reid.gallery.store import MOST, Store
 from reid.types import Embeddings, Match
 
 FEW = 100  # queries of one search that the log names
+ERASING = "erasing"  # the setting that tells what an erasure is about until it is done
+NOTHING = Where(ids=frozenset())
 
 
 class Gallery:
@@ -223,9 +227,10 @@ class Gallery:
         Raises:
             DataError: nobody has that name, or somebody has the new one already.
         """
-        if self._known(new):
-            raise DataError(f"{new} is somebody already; to make {name} and {new} one person, merge them")
-        return self._renamed("rename", [name], new, by)
+        with self.ledger.alone():
+            if self._known(new):
+                raise DataError(f"{new} is somebody already; to make {name} and {new} one person, merge them")
+            return self._renamed("rename", [name], new, by)
 
     def merge(self, names: Iterable[str], into: str, by: str | None = None) -> int:
         """Say that several people are one, called `into`. How many rows changed.
@@ -262,7 +267,7 @@ class Gallery:
         """
         self._of(name)
         count = self._name(Where(people=frozenset([name])), None)
-        self.store.delete(Where(ids=frozenset()))  # which leaves nothing of what was written over either
+        self.store.delete(NOTHING)  # which leaves nothing of what was written over either
         self.record("forget", by, person=self.ledger.pseudonym(name), rows=count)
         return count
 
@@ -298,11 +303,12 @@ class Gallery:
         Raises:
             DataError: they are one row, or one of them is not there. An uploaded picture must be added first.
         """
-        if query == answer or self.count(Where(ids=frozenset([query, answer]))) < 2:
-            raise DataError(f"rows {query} and {answer} are not two crops of the gallery; add the picture first")
-        word = Feedback(query, answer, bool(same), by or user(), self._clock())
-        self.ledger.say(word)
-        self.record("feedback", by, same=bool(same), of=[self.ledger.pseudonym(str(i)) for i in (query, answer)])
+        with self.ledger.alone():
+            if query == answer or self.count(Where(ids=frozenset([query, answer]))) < 2:
+                raise DataError(f"rows {query} and {answer} are not two crops of the gallery; add the picture first")
+            word = Feedback(query, answer, bool(same), by or user(), self._clock())
+            self.ledger.say(word)
+            self.record("feedback", by, same=bool(same), of=[self.ledger.pseudonym(str(i)) for i in (query, answer)])
         return word
 
     def feedbacks(self) -> list[Feedback]:
@@ -333,26 +339,57 @@ class Gallery:
         """Rows with their pictures, without vectors."""
         return self.store.fetch(Where(ids=ids), vectors=False)
 
-    def erase(self, where: Where, by: str | None = None) -> Receipt:
+    def erase(self, where: Where, by: str | None = None, expect: int | None = None) -> Receipt:
         """Remove rows for good: vectors, pictures, feedback on them, and their embeddings in the user's cache.
 
+        Args:
+            expect: how many rows that must be.
+
         Raises:
-            DataError: nothing is asked for. A filter that no row meets is no mistake.
+            DataError: nothing is asked for, or there are more or fewer rows than expected; then none is erased. A
+                filter that no row meets is no mistake.
+            StoreError: the gallery or the cache cannot be written. Where rows are gone nevertheless the log says so,
+                and the next erasure does what is left.
         """
         if where.everything:
             raise DataError("nothing was chosen, which would erase everything; choose crops, or delete the gallery")
-        return self._erase("erase", where, by or user())
+        return self._erase("erase", where, by or user(), expect)
 
-    def _erase(self, what: str, where: Where, by: str) -> Receipt:
-        with self.ledger.alone():
-            for part in self.store.fetch(where, pictures=False):
-                self.ledger.unsay(part.ids.tolist())
-                cache.forget(self.model, part.vectors, [crop.path for crop in part.crops])
-            rows = self.store.delete(where)
-            self.ledger.scrub()
+    def _erase(self, what: str, where: Where, by: str, expect: int | None = None) -> Receipt:
         said = words(where, self.ledger.pseudonym)
-        entry = self.record(what, by, where=said, rows=rows)
+        with self.ledger.alone():
+            if expect is not None and (count := self.count(where)) != expect:
+                raise DataError(f"that would be {count:,} rows and not {expect:,}; look again, then ask again")
+            if self.address.scheme == "sqlite":
+                discard(self.address.rebuilding)
+            ids: list[int] = []
+            for part in self.store.fetch(where, pictures=False):
+                ids += part.ids.tolist()
+                cache.forget(self.model, part.vectors, [crop.path for crop in part.crops])
+            earlier = self.ledger.get(ERASING)
+            self.ledger.set(ERASING, said)
+            try:
+                rows = self.store.delete(where)
+                if earlier and not rows:
+                    self.store.delete(NOTHING)
+                self.ledger.unsay(ids)
+                self.ledger.scrub()
+            except BaseException:
+                self._tell_gone(ids, what, by, said)
+                raise
+            more = {"cut_off": earlier} if earlier else {}
+            entry = self.record(what, by, where=said, rows=rows, **more)
+            self.ledger.set(ERASING, None)
         return Receipt(said, rows, by, entry.at, entry.number, entry.digest)
+
+    def _tell_gone(self, ids: list[int], what: str, by: str, said: str) -> None:
+        """Log which rows an erasure that was cut off has removed; where that cannot be said either, the next one's
+        entry tells of it."""
+        with suppress(StoreError):
+            gone = sorted(set(ids) - crops_of(self.store, frozenset(ids)).keys())
+            if gone:
+                self.record(what, by, where=said, rows=len(gone), unfinished=True)
+                self.ledger.unsay(gone)
 
     @property
     def keep(self) -> str | None:
@@ -363,16 +400,24 @@ class Gallery:
     def keep(self, text: str | None) -> None:
         if text is not None:
             seconds(text)
-        self.ledger.set("keep", text)
-        self.record("keep", keep=text)
+        with self.ledger.alone():
+            self.ledger.set("keep", text)
+            self.record("keep", keep=text)
 
     def expire(self) -> Receipt | None:
-        """Erase what is older than the gallery keeps; None where nothing is."""
+        """Erase what is older than the gallery keeps, and do what is left of an erasure that was cut off; None where
+        there is neither."""
         keep = self.keep
         if keep is None:
             return None
         old = Where(added_before=self._clock() - seconds(keep))
-        return self._erase("expire", old, f"keep {keep}") if self.count(old) else None
+        if not self._due(old):
+            return None
+        with self.ledger.alone():
+            return self._erase("expire", old, f"keep {keep}") if self._due(old) else None
+
+    def _due(self, old: Where) -> bool:
+        return self.ledger.get(ERASING) is not None or self.count(old) > 0
 
     @property
     def made_with(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reid.errors import DataError
 from reid.gallery.database import PATIENCE, connect, explained, patiently, scrub, transaction
 
 START = "0" * 64
@@ -50,7 +51,8 @@ class Entry:
 
     def expected(self, before: str) -> str:
         """The digest that this entry must have after the one with digest `before`."""
-        body = json.dumps([before, self.number, self.at, self.by, self.what, dict(self.detail)], sort_keys=True)
+        told = [before, self.number, self.at, self.by, self.what, dict(self.detail)]
+        body = json.dumps(told, sort_keys=True, default=repr)  # what is no JSON somebody has put in
         return hashlib.sha256(body.encode()).hexdigest()
 
 
@@ -121,12 +123,16 @@ class Ledger:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """While it lasts, nobody else who asked for the same changes the gallery, in this process or another.
+        """While it lasts, nobody else who asked for the same changes the gallery, in this process or another. Who has
+        it may ask again.
 
         Raises:
             DataError: others have been changing it for a minute.
         """
         with self._turn:
+            if self._other.in_transaction:
+                yield
+                return
             with explained(self._path):
                 patiently(lambda: self._other.execute("BEGIN EXCLUSIVE"))
             try:
@@ -173,10 +179,16 @@ class Ledger:
     def entries(self) -> Iterator[Entry]:
         """The log from its start."""
         for number, at, who, what, detail, digest in self._all("SELECT * FROM audit ORDER BY number"):
-            yield Entry(number, at, who, what, json.loads(detail), digest)
+            yield Entry(number, at, who, what, _detail(detail), digest)
 
     def verify(self, seen: str | None = None) -> Checked:
-        """Walk the chain, which must come by the digest `seen` where one is given."""
+        """Walk the chain, which must come by the digest `seen` where one is given.
+
+        Raises:
+            DataError: `seen` is empty.
+        """
+        if seen == "":
+            raise DataError("the digest to look for is empty; give the one that was noted, or leave it out")
         head, count, broken, met = START, 0, None, seen in (None, START)
         for count, entry in enumerate(self.entries(), 1):
             if broken is None and (entry.number != count or entry.digest != entry.expected(head)):
@@ -218,3 +230,11 @@ class Ledger:
         """Close the file."""
         self._connection.close()
         self._other.close()
+
+
+def _detail(text: Any) -> dict[str, Any]:
+    """What an entry tells; of one that is no JSON, which breaks the chain, only that."""
+    try:
+        return dict(json.loads(text))
+    except (TypeError, ValueError, RecursionError):
+        return {"unreadable": repr(text)}

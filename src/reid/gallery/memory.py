@@ -105,6 +105,10 @@ class Memory:
                 mask &= _among(facts[name], names.codes(wanted))
         if where.not_cameras:
             mask &= ~_among(facts["camera"], names.codes(where.not_cameras))
+        if where.not_people:
+            mask &= ~_among(facts["person"], names.codes(where.not_people))
+        if where.not_tracklets:
+            mask &= (facts["person"] >= 0) | ~_among(facts["tracklet"], names.codes(where.not_tracklets))
         if where.tags:
             mask &= _among(facts["tags"], names.carrying(where.tags))
         if where.after is not None or where.before is not None:

@@ -201,7 +201,7 @@ class MilvusStore:
         with self._errors():
             for start in range(0, len(ids), IDS):
                 self._client.delete(self._name, ids=ids[start : start + IDS], timeout=PATIENCE)
-            if ids and self._clears:
+            if self._clears and (ids or where.ids == frozenset()):
                 self._clear()
         return len(ids)
 
@@ -293,6 +293,8 @@ def _filters(where: Where, ids: int = IDS) -> Iterator[str]:
         return
     parts = [f"{name} in {_list(names)}" for name, names in among.items() if names is not None]
     parts += [f"camera not in {_list(where.not_cameras)}"] if where.not_cameras else []
+    parts += [f"pid not in {_list(where.not_people)}"] if where.not_people else []
+    parts += [f'(pid != "" or tracklet not in {_list(where.not_tracklets)})'] if where.not_tracklets else []
     parts += ["timed == true"] if where.after is not None or where.before is not None else []
     bounds = (("time >=", where.after), ("time <=", where.before), ("added <", where.added_before))
     parts += [f"{name} {min(max(float(value), -BIG), BIG)!r}" for name, value in bounds if value is not None]

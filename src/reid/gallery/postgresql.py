@@ -218,7 +218,7 @@ class PostgresqlStore:
             with connection.transaction():
                 gone = self._run(connection, f"DELETE FROM {{table}} WHERE {condition}", values).rowcount
                 (moment,) = connection.execute("SELECT pg_current_xact_id()::text").fetchone() or ("",)
-            if gone:
+            if gone or where.ids == frozenset():
                 self._clear(connection, moment)
         return gone
 
@@ -312,7 +312,9 @@ def _condition(where: Where) -> tuple[LiteralString, list[Any]]:
         ("time >= %s::float8", where.after),
         ("time <= %s::float8", where.before),
         ("pid = ANY(%s::text[])", _texts(where.people)),
+        ("(pid <> ALL(%s::text[])) IS NOT FALSE", _texts(where.not_people or None)),
         ("tracklet = ANY(%s::text[])", _texts(where.tracklets)),
+        ("(pid IS NOT NULL OR tracklet <> ALL(%s::text[])) IS NOT FALSE", _texts(where.not_tracklets or None)),
         ("tags @> %s::text[]", _texts(where.tags or None)),
         ("added < %s::float8", where.added_before),
     ]

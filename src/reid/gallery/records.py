@@ -79,7 +79,10 @@ def words(where: Where, hidden: Callable[[str], str]) -> str:
     said += [f"from {where.after:.16g} s"] if where.after is not None else []
     said += [f"until {where.before:.16g} s"] if where.before is not None else []
     said += [f"person {' or '.join(sorted(map(hidden, where.people)))}"] if where.people is not None else []
+    said += [f"not person {' or '.join(sorted(map(hidden, where.not_people)))}"] if where.not_people else []
     said += [f"tracklet {' or '.join(sorted(map(hidden, where.tracklets)))}"] if where.tracklets is not None else []
+    nobodys = sorted(map(hidden, where.not_tracklets))
+    said += [f"not nobody's tracklet {' or '.join(nobodys)}"] if nobodys else []
     said += [f"tagged {' and '.join(sorted(where.tags))}"] if where.tags else []
     said += [f"{len(where.ids):,} crops by id"] if where.ids is not None else []
     said += [f"added before {moment(where.added_before)}"] if where.added_before is not None else []

@@ -97,7 +97,9 @@ class Where:
         after, before: only crops whose time in seconds lies in this range, ends included; crops without a time are
             left out once either is given.
         people: only crops of these.
+        not_people: of none of these; rows without a person stay.
         tracklets: only of these.
+        not_tracklets: of none of these, among rows without a person; rows with one stay, and those without a tracklet.
         tags: only rows that carry all of these.
         added_before: only rows that came in before this moment, in seconds since 1970, the moment itself not included.
     """
@@ -108,12 +110,14 @@ class Where:
     after: float | None = None
     before: float | None = None
     people: frozenset[str] | None = None
+    not_people: frozenset[str] = frozenset()
     tracklets: frozenset[str] | None = None
+    not_tracklets: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
     added_before: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("ids", "cameras", "not_cameras", "people", "tracklets", "tags"):
+        for name in ("ids", "cameras", "not_cameras", "people", "not_people", "tracklets", "not_tracklets", "tags"):
             value = getattr(self, name)
             if isinstance(value, str | bytes):
                 raise DataError(f"{name} is {value!r}; give a set, such as {{{value!r}}}")

@@ -51,8 +51,9 @@ def salvage(path: Path, target: Path | None) -> Saved:
     """Read what can be read, and write it to a new gallery where one is named. The damaged file is not touched.
 
     Raises:
-        DataError: not even the model's fingerprint can be read, or there is something at the target already.
+        DataError: not even the model's fingerprint can be read, or the target is no name of a gallery or there already.
     """
+    ledger = None if target is None else Address.parse(target).ledger
     if target is not None and target.exists():
         raise DataError(f"{target} is there already; give a name for a new gallery")
     if not path.is_file():
@@ -65,13 +66,13 @@ def salvage(path: Path, target: Path | None) -> Saved:
             raise DataError(f"of {path} nothing can be read ({error}); restore it from a copy") from None
         store = None if target is None else SqliteStore(target, model, dim)
         try:
-            return _copied(source, store, dim, target)
+            return _copied(source, store, dim, ledger)
         finally:
             if store is not None:
                 store.close()
 
 
-def _copied(source: sqlite3.Connection, store: SqliteStore | None, dim: int, target: Path | None) -> Saved:
+def _copied(source: sqlite3.Connection, store: SqliteStore | None, dim: int, log: Path | None) -> Saved:
     vectors, unread_blocks = _blocks(source, dim)
     rows = broken = unread = 0
     for found in _ranges(source, 0, LAST, max(1, LAST // (4 * BLOCK * max(1, len(vectors))))):
@@ -84,7 +85,7 @@ def _copied(source: sqlite3.Connection, store: SqliteStore | None, dim: int, tar
         if store is not None:
             for start in range(0, len(kept), PART):
                 store.upsert(Rows.join(kept[start : start + PART], dim))
-    entries, feedback = _ledger(source, target)
+    entries, feedback = _ledger(source, log)
     return Saved(rows, broken, unread, unread_blocks, entries, feedback)
 
 
@@ -133,7 +134,7 @@ def _whole(record: Any, vectors: dict[int, Half]) -> Rows | None:
 def _ledger(source: sqlite3.Connection, target: Path | None) -> tuple[int, int]:
     """Settings, log and feedback, each as far as it can be read."""
     counts = {}
-    ledger = None if target is None else Ledger(Address.parse(target).ledger)
+    ledger = None if target is None else Ledger(target)
     for table in TABLES:
         name = table.split()[0]
         rows: list[Any] = []

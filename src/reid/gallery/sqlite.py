@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 
 from reid.errors import DataError, ModelError, ShapeError, StoreError
 from reid.gallery.address import Address
-from reid.gallery.database import check, connect, damaged, explained, patiently, scrub, transaction
+from reid.gallery.database import check, connect, damaged, explained, scrub, transaction
 from reid.gallery.memory import BLOCK, FACTS, Codes, Memory, empty_facts
 from reid.gallery.rows import Half, Ids, Rows, Where
 from reid.types import Ranking, Vectors, crop_from_json, crop_to_json
 
 LAYOUT = 1
 PART = 2048  # rows that are fetched at once
+STEP = 8  # pages that are taken over at once; fewer than any gallery has
 TABLES = (
     "head (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "name (code INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
@@ -261,14 +262,26 @@ class SqliteStore:
         with self._looking():
             return int(self._memory.admitted(where, self).sum())
 
-    def become(self, other: Path) -> None:
+    def become(self, other: Path, last: Callable[[], None]) -> None:
         """Take over all that is in another gallery's file, the ledger included, in one transaction.
+
+        Args:
+            last: called when nobody can write to this gallery any more; may still write to the other.
 
         Raises:
             StoreError: it cannot be written; then nothing has changed.
         """
-        with self._lock, explained(self.path), closing(sqlite3.connect(other)) as source:
-            patiently(lambda: source.backup(self._connection))
+        begun = False
+
+        def step(status: int, left: int, total: int) -> None:
+            nonlocal begun
+            if not begun and status == sqlite3.SQLITE_OK:  # and not that others are writing
+                begun = True
+                last()
+
+        there = f"{other.absolute().as_uri()}?mode=rw"
+        with self._lock, explained(self.path), closing(sqlite3.connect(there, uri=True)) as source:
+            source.backup(self._connection, pages=STEP, progress=step)
             scrub(self._connection, self.path)
             self.model, self.dim = self._head(None, None)
             with self._looking():

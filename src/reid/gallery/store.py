@@ -60,7 +60,7 @@ class Store(Protocol):
         """Remove rows for good, and say how many.
 
         When this returns, nothing of their vectors, pictures and paths is left in memory, files, logs or free pages
-        that are the store's own.
+        that are the store's own. `Where(ids=frozenset())` removes no row, and what is left of those before.
         """
 
     def count(self, where: Where) -> int:
