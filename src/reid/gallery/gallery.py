@@ -20,7 +20,7 @@ from reid.gallery.answers import Per, by_camera, crops_of, nearest
 from reid.gallery.ledger import Checked, Entry, Feedback, Ledger
 from reid.gallery.records import Receipt, Summary, seconds, summaries, user, words
 from reid.gallery.rows import Ids, Rows, Where, completed, half, new_rows, placed, row_ids, with_known
-from reid.gallery.store import MOST, Store
+from reid.gallery.store import MOST, Store, tallies
 from reid.types import Embeddings, Match
 
 FEW = 100  # queries of one search that the log names
@@ -189,11 +189,11 @@ class Gallery:
 
     def people(self, where: Where | None = None) -> list[Summary]:
         """Everyone who is enrolled, by name."""
-        return summaries(self.rows(where, vectors=False, pictures=False), "pid")
+        return summaries(tallies(self.store, where or Where(), "pid"))
 
     def tracklets(self, where: Where | None = None) -> list[Summary]:
         """All tracklets, by name."""
-        return summaries(self.rows(where, vectors=False, pictures=False), "tracklet")
+        return summaries(tallies(self.store, where or Where(), "tracklet"))
 
     def enrol(self, name: str, what: Where | Embeddings, by: str | None = None) -> int:
         """Say that crops show this person, a new one or one who is enrolled already. How many there were.
