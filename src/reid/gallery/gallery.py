@@ -170,9 +170,9 @@ class Gallery:
         return answers
 
     def _check_cameras(self, where: Where) -> None:
-        unknown = [name for name in sorted(where.cameras or ()) if not self.count(Where(cameras=frozenset([name])))]
-        if unknown:
-            raise DataError(f"the gallery has no crop of camera {', '.join(unknown)}; leave it out, or check its name")
+        for name in sorted(where.cameras or ()):
+            if not self.count(Where(cameras=frozenset([name]))):
+                raise DataError(f"the gallery has no crop of camera {name}; leave it out, or check its name")
 
     def rows(self, where: Where | None = None, vectors: bool = True, pictures: bool = True) -> Iterator[Rows]:
         """Rows in the order of their ids, in parts of a few thousand. Without `vectors` they are (N, 0)."""
