@@ -284,14 +284,21 @@ def test_nobody_is_identified_by_what_was(served: Served, monkeypatch: pytest.Mo
     assert named() == ("Ada", True)
     for name, new in (("Ada", "somebody"), ("Bo", "Ada"), ("somebody", "Bo")):
         served.post("/v1/people/rename", json={"name": name, "new": new})
-    assert known.identifier._kept is None  # nor does anything of it stay in memory
     assert named() == ("Bo", True)
+    learnt = known.identifier()
+    served.post("/v1/feedback", json={"query": rows[0], "answer": rows[1], "same": False})
+    served.post("/v1/crops", files=files(903))
+    now[0] += 1000
+    assert known.identifier() is learnt  # of those who are enrolled nothing has changed
     with Gallery.open(served.path) as other:
         other.erase(Where(ids=frozenset({int(rows[0])})))
         other.enrol("Bo", Where(ids=frozenset({int(rows[2])})))
     now[0] += 0 if tells else 1000
     assert named()[1] is False
     assert known.extent().people == before.people
+    assert known._identifier
+    served.post("/v1/erase", json={"rows": rows[2:]})
+    assert known._identifier is None  # nothing of what was erased stays in memory
 
 
 def test_a_change_of_which_nobody_waits_for_the_end_is_seen(served: Served, embedder: Embedder) -> None:

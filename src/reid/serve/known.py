@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import Counter
@@ -9,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from reid.errors import DataError
+from reid.errors import DataError, ReidError
 from reid.gallery.gallery import Gallery
 from reid.gallery.records import Summary, span, summaries
-from reid.gallery.rows import Where
+from reid.gallery.rows import Where, row_ids
 from reid.gallery.store import state, tallies
 from reid.identify import Identifier
+from reid.types import Embeddings
 
-FRESH, SHARE = 5.0, 0.05  # seconds for which what was made counts, and the share of the time that making may take
+FRESH, SHARE = 5.0, 0.05  # seconds for which a look counts, and the share of the time that looking may take
 T = TypeVar("T")
 State = tuple[object, object]
 """What this process has changed, and what `store.state` tells of the gallery."""
@@ -40,55 +42,81 @@ class Extent:
     people: tuple[Summary, ...]
 
 
+@dataclass(frozen=True, slots=True)
 class Kept(Generic[T]):
-    """Something that takes time to make of a gallery, and is made again when that has changed."""
+    """What was made of a gallery, in which state of it, and until when it counts where the store tells of no change."""
 
-    def __init__(self, make: Callable[[], T], state: Callable[[], State], clock: Callable[[], float]):
-        self._make, self._state, self._clock = make, state, clock
-        self._lock = threading.Lock()
-        self._kept: tuple[State, float, T] | None = None
+    made: T
+    state: State
+    until: float
 
-    def __call__(self) -> T:
-        """What is kept, or made now."""
-        with self._lock:
-            state, began = self._state(), self._clock()  # before it is made, so that no change goes unseen
-            kept = self._kept
-            if kept and kept[0] == state and (state[1] is not None or began < kept[1]):
-                return kept[2]
-            self._kept = kept = None
-            made = self._make()
-            self._kept = (state, began + max(FRESH, (self._clock() - began) / SHARE), made)
-            if self._state() != state:
-                self._kept = None
-            return made
+    def counts(self, state: State, now: float) -> bool:
+        """Whether nothing can have changed, or not for long."""
+        return self.state == state and (state[1] is not None or now < self.until)
 
-    def drop(self) -> None:
-        """Let go of what is kept; after a change of state also of what is being made."""
-        self._kept = None
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """An identifier, the rows it was fitted on, and a digest of what it was told of them."""
+
+    identifier: Identifier
+    rows: frozenset[int]
+    digest: bytes
 
 
 class Known:
     """Extent and identifier of a gallery.
 
     What this process changes is seen at once; what others change too, where the store can tell that something has
-    changed, and else within seconds, or longer where a walk or a fit takes longer.
+    changed, and else within seconds, or longer where a look takes longer.
     """
 
     def __init__(self, gallery: Gallery, clock: Callable[[], float] = time.monotonic):
-        self._gallery, self._mark = gallery, object()
-        self.extent = Kept(self._walked, self._state, clock)
-        """What the gallery spans."""
-        self.identifier = Kept(self._fitted, self._state, clock)
-        """Fitted on everybody who is enrolled. Raises DataError where nobody is."""
+        self._gallery, self._clock, self._mark = gallery, clock, object()
+        self._walking, self._fitting = threading.Lock(), threading.Lock()
+        self._extent: Kept[Extent] | None = None
+        self._identifier: Kept[Fitted] | None = None
 
     def forget(self) -> None:
         """Something has changed. Nothing that was erased stays in memory here."""
-        self._mark = object()
-        self.extent.drop()
-        self.identifier.drop()
+        self._mark, self._extent = object(), None
+        self._drop_erased()
+
+    def extent(self) -> Extent:
+        """What the gallery spans."""
+        with self._walking:
+            kept, state, began = self._extent, self._state(), self._clock()
+            if kept is None or not kept.counts(state, began):
+                kept = self._extent = Kept(self._walked(), state, self._until(began))
+                if self._mark is not state[0]:
+                    self._extent = None
+            return kept.made
+
+    def identifier(self) -> Identifier:
+        """Fitted on everybody who is enrolled, and again only when what is known of their crops has changed.
+
+        Raises:
+            DataError: nobody is.
+        """
+        with self._fitting:
+            kept, state, began = self._identifier, self._state(), self._clock()
+            if kept is None or not kept.counts(state, began):
+                enrolled = self._enrolled()
+                told, until, made = _digest(enrolled), self._until(began), kept.made if kept else None
+                if made is None or made.digest != told:
+                    self._identifier = kept = made = None
+                    made = Fitted(Identifier().fit(enrolled), frozenset(row_ids(enrolled.crops)), told)
+                kept = self._identifier = Kept(made, state, until)
+                if self._mark is not state[0]:
+                    self._drop_erased()
+            return kept.made.identifier
 
     def _state(self) -> State:
+        """Taken before anything is read of the gallery, so that no change goes unseen."""
         return self._mark, state(self._gallery.store)
+
+    def _until(self, began: float) -> float:
+        return began + max(FRESH, (self._clock() - began) / SHARE)
 
     def _walked(self) -> Extent:
         tallied = tallies(self._gallery.store, Where(), "pid")
@@ -98,8 +126,23 @@ class Known:
         rows = sum(tally.crops for tally in tallied)
         return Extent(rows, dict(sorted(cameras.items())), *span(tallied), tuple(summaries(tallied)))
 
-    def _fitted(self) -> Identifier:
+    def _enrolled(self) -> Embeddings:
         people = frozenset(person.name for person in self.extent().people)
         if not people:
+            self._identifier = None
             raise DataError("nobody is enrolled in this gallery yet; enrol people first")
-        return Identifier().fit(self._gallery.embeddings(Where(people=people)))
+        return self._gallery.embeddings(Where(people=people))
+
+    def _drop_erased(self) -> None:
+        """Let go of the identifier unless all rows that it was fitted on are still there."""
+        kept = self._identifier
+        try:
+            if kept and self._gallery.count(Where(ids=kept.made.rows)) < len(kept.made.rows):
+                self._identifier = None
+        except ReidError:
+            self._identifier = None
+
+
+def _digest(enrolled: Embeddings) -> bytes:
+    told = repr([(crop.pid, crop.camera, crop.role) for crop in enrolled.crops]).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(told + enrolled.vectors.tobytes(), digest_size=16).digest()
