@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reid.cli import main
 from reid.cli.common_gallery import shown
 from reid.cli.index import KINDS
 from reid.gallery.gallery import Gallery
 from reid.gallery.ledger import Ledger
 from reid.street import draw_street
-from reid.types import Embeddings
+from reid.types import Crop, Embeddings
 from tests.conftest import Run
 
 Json = Callable[..., Any]
@@ -68,6 +71,15 @@ def test_people_are_listed(db: Path, told: Json, run: Run) -> None:
     assert {crop["camera"] for crop in crops} == {"c1"}
     code, out, _ = run("index", "list", db, "--by", "tracklet")
     assert (code, "kept until erased" in out) == (0, True)
+
+
+def test_names_of_files_that_are_no_text_are_printed_as_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Gallery.open(tmp_path / "g.db", "m", 4) as gallery:
+        gallery.add(Embeddings(np.ones((1, 4), np.float32), (Crop("street/\udcff.png"),), "m"))
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", "strict")
+    monkeypatch.setattr(sys, "stdout", out)
+    main(["index", "list", str(tmp_path / "g.db"), "--by", "crop"])
+    assert b"street/\\udcff.png" in out.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 def test_people_are_named_through_the_command(db: Path, told: Json, street: Path) -> None:

@@ -77,6 +77,16 @@ def test_a_filter_comes_before_the_choice(gallery: Gallery, people: Embeddings) 
     assert [[m.crop.path for m in found] for found in gallery.search(people, 9, where)] == expected
 
 
+def test_the_first_camera_that_is_not_there_ends_a_search(
+    gallery: Gallery, people: Embeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Where] = []
+    monkeypatch.setattr(gallery, "count", lambda where: asked.append(where) or 0)
+    with pytest.raises(DataError, match="no crop of camera x0;"):
+        gallery.search(people[:1], where=Where(cameras={f"x{i}" for i in range(1000)}))
+    assert len(asked) == 1
+
+
 def test_people_are_answered_by_their_nearest_crop(gallery: Gallery, people: Embeddings) -> None:
     every = gallery.search(people, len(people))
     for found, everything in zip(gallery.search(people, 12, per="person"), every, strict=True):

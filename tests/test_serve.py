@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from reid.embed import Embedder
 from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Where, row_id, upload_path
 from reid.gallery.sqlite import SqliteStore
+from reid.serve.known import Known
 from reid.serve.people import sightings
 from reid.serve.tokens import ROLES, Tokens, grant
 from reid.types import Crop, Embeddings
@@ -255,10 +260,71 @@ def test_stats_health_and_meters(looked: Served) -> None:
     assert "person 1" not in text
 
 
+@pytest.mark.parametrize("tells", [True, False])
+def test_nobody_is_identified_by_what_was(served: Served, monkeypatch: pytest.MonkeyPatch, tells: bool) -> None:
+    """Not even where as many crops of as many people, cameras and times are there as before."""
+    now = [0.0]
+    served.service.known = known = Known(served.gallery, lambda: now[0])
+    if not tells:
+        monkeypatch.setattr("reid.serve.known.state", lambda store: None)
+    same = {"camera": "c9", "time": "7"}
+    rows = served.post("/v1/crops", files=files(900, 901, 902), data=same).json()["rows"]
+
+    def enrol(name: str, row: str) -> None:
+        served.post("/v1/people/enrol", json={"name": name, "rows": [row]})
+
+    def named() -> tuple[str, bool]:
+        (answer,) = served.post("/v1/identify", files=files(900), data={"k": "1"}).json()["answers"]
+        (nearest,) = answer["candidates"]
+        return nearest["person"], nearest["distance"] < 0.01
+
+    enrol("Ada", rows[0])
+    enrol("Bo", rows[1])
+    before = known.extent()
+    assert named() == ("Ada", True)
+    for name, new in (("Ada", "somebody"), ("Bo", "Ada"), ("somebody", "Bo")):
+        served.post("/v1/people/rename", json={"name": name, "new": new})
+    assert named() == ("Bo", True)
+    learnt = known.identifier()
+    served.post("/v1/feedback", json={"query": rows[0], "answer": rows[1], "same": False})
+    served.post("/v1/crops", files=files(903))
+    now[0] += 1000
+    assert known.identifier() is learnt  # of those who are enrolled nothing has changed
+    with Gallery.open(served.path) as other:
+        other.erase(Where(ids=frozenset({int(rows[0])})))
+        other.enrol("Bo", Where(ids=frozenset({int(rows[2])})))
+    now[0] += 0 if tells else 1000
+    assert named()[1] is False
+    assert known.extent().people == before.people
+    assert known._identifier
+    served.post("/v1/erase", json={"rows": rows[2:]})
+    assert known._identifier is None  # nothing of what was erased stays in memory
+
+
+def test_a_change_of_which_nobody_waits_for_the_end_is_seen(served: Served, embedder: Embedder) -> None:
+    known, go = served.service.known, threading.Event()
+
+    def slow() -> None:
+        go.wait(10)
+        served.gallery.rename("person 3", "Cleo")
+
+    async def given_up() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(served.service.change(slow), 0.01)
+        marks.append(known._mark)
+        go.set()
+
+    marks: list[object] = []
+    asyncio.run(given_up())
+    until = time.monotonic() + 10
+    while known._mark is marks[0] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert known._mark is not marks[0]
+
+
 def test_what_another_process_writes_is_seen(served: Served, embedder: Embedder) -> None:
     with Gallery.open(served.path) as other:
         other.rename("person 3", "Cleo")
-    served.service.known._clock = lambda: 1e9
     assert "Cleo" in {p["name"] for p in served.get("/v1/people").json()["people"]}
 
 

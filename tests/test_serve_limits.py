@@ -17,6 +17,7 @@ import pytest
 
 from reid.embed import Embedder
 from reid.errors import DataError
+from reid.serve.guard import Guard
 from reid.serve.rates import Rates
 from reid.serve.running import check_reach
 from reid.serve.settings import Settings, is_loopback
@@ -102,7 +103,15 @@ def test_files_of_tokens_that_will_not_do(tmp_path: Path, text: str | None, mode
 
 
 def test_another_name_is_refused(served: Served) -> None:
-    for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "user@localhost", ""):
+    for host in (
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:80",
+        "user@localhost",
+        "",
+        "[",
+        "[x]",
+    ):
         assert "--name" in problem(served.get("/v1/stats", headers={"Host": host}), 421)
     for host in ("localhost:1", "127.0.0.1", "[::1]:8000", "10.0.0.7"):
         assert served.get("/v1/stats", headers={"Host": host}).status_code == 200
@@ -113,6 +122,7 @@ def test_another_name_is_refused(served: Served) -> None:
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Origin": "http://127.0.0.1:1"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
@@ -138,6 +148,7 @@ def test_every_answer_is_dressed(served: Served) -> None:
         served.get("/v1/stats"),
         served.get("/nothing"),
         served.get("/v1/stats", headers={"Host": "evil.example"}),
+        served.get("/v1/stats", headers={"Host": "["}),
         served.post("/v1/search", files=photo(b"")),
         served.client.options("/v1/search"),
     ]
@@ -326,6 +337,21 @@ def test_one_caller_may_ask_so_often(tmp_path: Path, embedder: Embedder) -> None
     assert int(late[0].headers["retry-after"]) >= 1
 
 
+def test_guesses_of_an_address_are_counted_and_good_tokens_are_not_held_up(tmp_path: Path, embedder: Embedder) -> None:
+    token = grant(tmp_path / "tokens", "anna", ["read"])
+
+    def answered(token: str) -> httpx.Response:
+        return served.get("/v1/me", headers={"Authorization": f"Bearer {token}"})
+
+    with serving(tmp_path, embedder, limits(rate=0.01), Tokens(tmp_path / "tokens")) as served:
+        assert answered("wrong").status_code == 401
+        assert int(answered("wrong").headers["retry-after"]) > 1
+        problem(served.get("/v1/me"), 429)
+        assert answered(token).status_code == 200
+        assert answered(token).status_code == 429
+        assert served.get("/health").status_code == 200
+
+
 def test_rates_recover_and_forget_the_oldest() -> None:
     now = [0.0]
     rates = Rates(10, 2, lambda: now[0])
@@ -386,8 +412,12 @@ def test_a_bug_tells_nothing_of_itself(tmp_path: Path, embedder: Embedder, monke
     with serving(tmp_path, embedder) as served:
         monkeypatch.setattr(served.gallery, "count", lambda where=None: 1 / 0)
         assert "should not" in problem(served.get("/health"), 500)
-    (told,) = [json.loads(line) for line in served.log.getvalue().splitlines() if '"bug"' in line]
-    assert told["error"] == "ZeroDivisionError"
+        monkeypatch.setattr(Guard, "_admit", lambda *arguments: 1 / 0)
+        mistake = served.get("/health")
+        assert "should not" in problem(mistake, 500)
+        assert "content-security-policy" in mistake.headers
+    told = [json.loads(line) for line in served.log.getvalue().splitlines() if '"bug"' in line]
+    assert [one["error"] for one in told] == 2 * ["ZeroDivisionError"]
 
 
 def test_limits_that_cannot_be() -> None:

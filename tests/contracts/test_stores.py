@@ -6,10 +6,11 @@ plainest possible one; after each step both must say the same, up to ties.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ import pytest
 from reid.errors import ReidError
 from reid.gallery import STORES
 from reid.gallery.address import Address
+from reid.gallery.records import Column, span, summaries
 from reid.gallery.rows import Rows, Where, row_ids
-from reid.gallery.store import Store
+from reid.gallery.store import Store, state, tallies
 from reid.types import Crop
 from tests import servers
 from tests.reference.store import Plain
@@ -132,6 +134,17 @@ def same_answers(store: Store, plain: Plain, queries: np.ndarray, k: int, where:
         np.testing.assert_allclose([every[row] for row in found], expected, atol=tolerance)
 
 
+def same_people(store: Store, plain: Plain, where: Where) -> None:
+    crops = [plain.rows[row][1] for row in plain.admitted(where)]
+    assert store.count(where) == len(crops)
+    times = [crop.time for crop in crops if crop.time is not None]
+    for column in get_args(Column):
+        told = tallies(store, where, column)
+        assert summaries(told) == plain.summaries(where, column)
+        assert {(t.name, t.camera): t.crops for t in told} == Counter((getattr(c, column), c.camera) for c in crops)
+        assert span(told) == (min(times, default=None), max(times, default=None))
+
+
 def test_the_same_script_gives_the_same_answers(address: Address) -> None:
     store, plain, script = open_store(address), Plain(), Script(20261126)
     for _ in range(STEPS):
@@ -147,7 +160,7 @@ def test_the_same_script_gives_the_same_answers(address: Address) -> None:
             case 2:
                 same_rows(store, plain, where, script.rng.random() < 0.5, script.rng.random() < 0.5)
             case 3:
-                assert store.count(where) == len(plain.admitted(where))
+                same_people(store, plain, where)
             case 4:
                 small = replace(where, people=script.some(PEOPLE, 0.2))  # so that something stays
                 assert store.delete(small) == plain.delete(small)
@@ -173,6 +186,7 @@ def test_nothing_is_no_mistake(store: Store) -> None:
     store.upsert(Rows.join([], DIM))
     store.upsert(Script(1).rows())
     assert store.query(np.zeros((0, DIM), np.float32), 5, Where()).ids.shape[0] == 0
+    assert tallies(store, Where(ids=frozenset()), "pid") == []
     assert store.count(Where(ids=frozenset())) == store.count(Where(cameras=frozenset())) == 0
 
 
@@ -208,8 +222,10 @@ def test_two_that_have_it_open_see_each_other(address: Address) -> None:
         plain.upsert(rows)
         same_rows(reader, plain, Where(), True, True)
         same_answers(reader, plain, rows.vectors.astype(np.float32), 5, Where())
-        where = Where(people=script.some(PEOPLE, 0.1))
+        where, before = Where(people=script.some(PEOPLE, 0.1)), state(reader)
+        assert state(reader) == before
         assert writer.delete(where) == plain.delete(where)
+        assert before is None or state(reader) != before
         assert reader.count(Where()) == len(plain.rows)
     first.close()
     second.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from reid.gallery.records import Summary
 from reid.gallery.rows import Rows, Where
 from reid.types import Crop
 
@@ -44,6 +45,19 @@ class Plain:
         if any(tag not in tags for tag in where.tags):
             return False
         return where.added_before is None or added < where.added_before
+
+    def summaries(self, where: Where, column: str) -> list[Summary]:
+        told: dict[str, list[Crop]] = {}
+        for row in self.admitted(where):
+            crop = self.rows[row][1]
+            if (name := getattr(crop, column)) is not None:
+                told.setdefault(name, []).append(crop)
+        found = []
+        for name, crops in sorted(told.items()):
+            times = [crop.time for crop in crops if crop.time is not None]
+            cameras = tuple(sorted({crop.camera for crop in crops if crop.camera is not None}))
+            found.append(Summary(name, len(crops), cameras, min(times, default=None), max(times, default=None)))
+        return found
 
     def distances(self, vector: np.ndarray, where: Where) -> dict[int, float]:
         return {

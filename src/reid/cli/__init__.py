@@ -6,6 +6,7 @@ A verb parses, calls the library, and prints text or, with --json, one JSON docu
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -76,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit code 0: done, even where broken pictures were left out and named; 2: a mistake in what was asked, or a file
     that cannot be written, told in one sentence; 1: a bug; 130: Ctrl-C.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     args = parser().parse_args(arguments)
     try:
         VERBS[args.verb].run(args)

@@ -22,7 +22,7 @@ from reid.gallery.answers import Per, by_camera, crops_of, nearest
 from reid.gallery.ledger import Checked, Entry, Feedback, Ledger
 from reid.gallery.records import Receipt, Summary, seconds, summaries, user, words
 from reid.gallery.rows import Ids, Rows, Where, completed, half, new_rows, placed, row_ids, with_known
-from reid.gallery.store import MOST, Store
+from reid.gallery.store import MOST, Store, tallies
 from reid.types import Embeddings, Match
 
 FEW = 100  # queries of one search that the log names
@@ -174,9 +174,9 @@ class Gallery:
         return answers
 
     def _check_cameras(self, where: Where) -> None:
-        unknown = [name for name in sorted(where.cameras or ()) if not self.count(Where(cameras=frozenset([name])))]
-        if unknown:
-            raise DataError(f"the gallery has no crop of camera {', '.join(unknown)}; leave it out, or check its name")
+        for name in sorted(where.cameras or ()):
+            if not self.count(Where(cameras=frozenset([name]))):
+                raise DataError(f"the gallery has no crop of camera {name}; leave it out, or check its name")
 
     def rows(self, where: Where | None = None, vectors: bool = True, pictures: bool = True) -> Iterator[Rows]:
         """Rows in the order of their ids, in parts of a few thousand. Without `vectors` they are (N, 0)."""
@@ -193,11 +193,11 @@ class Gallery:
 
     def people(self, where: Where | None = None) -> list[Summary]:
         """Everyone who is enrolled, by name."""
-        return summaries(self.rows(where, vectors=False, pictures=False), "pid")
+        return summaries(tallies(self.store, where or Where(), "pid"))
 
     def tracklets(self, where: Where | None = None) -> list[Summary]:
         """All tracklets, by name."""
-        return summaries(self.rows(where, vectors=False, pictures=False), "tracklet")
+        return summaries(tallies(self.store, where or Where(), "tracklet"))
 
     def enrol(self, name: str, what: Where | Embeddings, by: str | None = None) -> int:
         """Say that crops show this person, a new one or one who is enrolled already. How many there were.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -159,6 +160,18 @@ class Memory:
             some = squares.ravel()[np.concatenate(places[start:end])]
             parts.append(Part(blocks, some, [at % BLOCK for at in places[start:end]]))
         return parts, whole, np.concatenate(places) if places else np.empty(0, np.int64)
+
+
+def grouped(
+    names: NDArray[np.int32], cameras: NDArray[np.int32], times: NDArray[np.float64]
+) -> Iterator[tuple[int, int, int, float, float]]:
+    """Rows by name and camera: both codes, how many rows, earliest and latest time, NaN where none has one."""
+    order = np.lexsort((cameras, names))
+    names, cameras, times = names[order], cameras[order], times[order]
+    starts = np.flatnonzero((np.diff(names, prepend=-2) != 0) | (np.diff(cameras, prepend=-2) != 0))
+    first, last = np.fmin.reduceat(times, starts), np.fmax.reduceat(times, starts)
+    columns = (names[starts], cameras[starts], np.diff(starts, append=len(names)), first, last)
+    return zip(*(column.tolist() for column in columns), strict=True)
 
 
 def _among(column: NDArray[np.int32], codes: Codes) -> Mask:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
-
-import numpy as np
+from typing import Literal, NamedTuple
 
 from reid.errors import DataError
 from reid.gallery.rows import Rows, Where
 
+Column = Literal["pid", "tracklet"]
 UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
@@ -30,6 +29,22 @@ class Summary:
     name: str
     crops: int
     cameras: tuple[str, ...]
+    first: float | None
+    last: float | None
+
+
+class Tally(NamedTuple):
+    """How many crops one camera took of one person, or of one tracklet.
+
+    Attributes:
+        name, camera: None for crops without.
+        crops: at least 1.
+        first, last: times of the earliest and the latest, in seconds; None where none has one.
+    """
+
+    name: str | None
+    camera: str | None
+    crops: int
     first: float | None
     last: float | None
 
@@ -55,21 +70,36 @@ class Receipt:
     digest: str
 
 
-def summaries(parts: Iterator[Rows], column: Literal["pid", "tracklet"]) -> list[Summary]:
-    """Everyone, or every tracklet, that rows show, by name."""
-    seen: dict[str, tuple[int, set[str], float, float]] = {}
+def tallied(parts: Iterator[Rows], column: Column) -> list[Tally]:
+    """Rows counted by person, or by tracklet, and camera, in any order."""
+    seen: dict[tuple[str | None, str | None], Tally] = {}
     for part in parts:
         for crop in part.crops:
-            name = getattr(crop, column)
-            if name is not None:
-                count, cameras, first, last = seen.get(name) or (0, set(), np.inf, -np.inf)
-                cameras.update([crop.camera] if crop.camera else ())
-                times = () if crop.time is None else (crop.time,)
-                seen[name] = count + 1, cameras, min([first, *times]), max([last, *times])
-    return [
-        Summary(name, count, tuple(sorted(cameras)), *((first, last) if first <= last else (None, None)))
-        for name, (count, cameras, first, last) in sorted(seen.items())
-    ]
+            name, camera = getattr(crop, column), crop.camera
+            one = Tally(name, camera, 1, crop.time, crop.time)
+            known = seen.get((name, camera))
+            seen[name, camera] = one if known is None else Tally(name, camera, known.crops + 1, *span([known, one]))
+    return list(seen.values())
+
+
+def span(tallies: Iterable[Tally]) -> tuple[float | None, float | None]:
+    """Their earliest and latest time; None where none has one."""
+    times = [time for tally in tallies for time in (tally.first, tally.last) if time is not None]
+    return (min(times), max(times)) if times else (None, None)
+
+
+def summaries(tallies: Iterable[Tally]) -> list[Summary]:
+    """Everyone, or every tracklet, that is tallied, by name."""
+    seen: dict[str, list[Tally]] = {}
+    for tally in tallies:
+        if tally.name is not None:
+            seen.setdefault(tally.name, []).append(tally)
+    return [_summary(name, own) for name, own in sorted(seen.items())]
+
+
+def _summary(name: str, own: Sequence[Tally]) -> Summary:
+    cameras = sorted(tally.camera for tally in own if tally.camera is not None)
+    return Summary(name, sum(tally.crops for tally in own), tuple(cameras), *span(own))
 
 
 def words(where: Where, hidden: Callable[[str], str]) -> str:

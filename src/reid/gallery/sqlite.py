@@ -8,6 +8,7 @@ A deleted row's place is filled with zeros and given to the next.
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import sqlite3
 import threading
@@ -23,13 +24,15 @@ from numpy.typing import NDArray
 from reid.errors import DataError, ModelError, ShapeError, StoreError
 from reid.gallery.address import Address
 from reid.gallery.database import check, connect, damaged, explained, scrub, transaction
-from reid.gallery.memory import BLOCK, FACTS, Codes, Memory, empty_facts
+from reid.gallery.memory import BLOCK, FACTS, Codes, Memory, empty_facts, grouped
+from reid.gallery.records import Column, Tally
 from reid.gallery.rows import Half, Ids, Rows, Where
 from reid.types import Ranking, Vectors, crop_from_json, crop_to_json
 
 LAYOUT = 1
 PART = 2048  # rows that are fetched at once
 STEP = 8  # pages that are taken over at once; fewer than any gallery has
+CODED = {"camera": "camera", "pid": "person", "tracklet": "tracklet"}  # what crops call it, and what facts do
 TABLES = (
     "head (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "name (code INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
@@ -137,7 +140,7 @@ class SqliteStore:
             facts["id"], facts["added"] = rows.ids, rows.added
             facts["square"] = np.square(rows.vectors, dtype=np.float32).sum(axis=1)
             facts["time"] = [np.nan if crop.time is None else crop.time for crop in rows.crops]
-            for name, column in (("camera", "camera"), ("person", "pid"), ("tracklet", "tracklet")):
+            for column, name in CODED.items():
                 facts[name] = self._coded([getattr(crop, column) for crop in rows.crops])
             facts["tags"] = self._coded(rows.tags)
             self._write_places(places, facts, rows.vectors, change)
@@ -249,18 +252,35 @@ class SqliteStore:
 
     def _drop_names(self) -> None:
         """Forget names that no row has any more."""
-        columns = [self._memory.facts[name] for name in ("camera", "person", "tracklet", "tags")]
-        used = np.zeros(max(int(column.max(initial=0)) for column in columns) + 2, bool)
-        for column in columns:
-            used[column] = True
-        used[-1] = False  # which −1, for none, has set
-        codes = json.dumps(np.flatnonzero(used).tolist())
+        codes = json.dumps(_used([self._memory.facts[name] for name in (*CODED.values(), "tags")]))
         self._connection.execute(_among("DELETE FROM name WHERE NOT code"), (codes,))
 
     def count(self, where: Where) -> int:
         """See `store.Store`."""
         with self._looking():
             return int(self._memory.admitted(where, self).sum())
+
+    def state(self) -> object:
+        """See `store.state`."""
+        with self._looking():
+            return self._born, self._change
+
+    def tallies(self, where: Where, column: Column) -> list[Tally]:
+        """See `store.tallies`. Others wait while what is in memory is copied, and not while it is counted."""
+        with self._looking():
+            mask = self._memory.admitted(where, self)
+            facts = self._memory.facts
+            names, cameras, times = (facts[of][mask] for of in (CODED[column], "camera", "time"))
+            used = _used([names, cameras])
+            asked = _among("SELECT code, text FROM name WHERE code")
+            written = self._connection.execute(asked, (json.dumps(used),)).fetchall()
+        if len(written) != len(used):
+            raise StoreError(damaged(self.path, "names of crops are missing"))
+        text = {-1: None} | {code: json.loads(name) for code, name in written}
+        return [
+            Tally(text[name], text[camera], rows, *((None, None) if math.isnan(first) else (first, last)))
+            for name, camera, rows, first, last in grouped(names, cameras, times)
+        ]
 
     def become(self, other: Path, last: Callable[[], None]) -> None:
         """Take over all that is in another gallery's file, the ledger included, in one transaction.
@@ -319,6 +339,15 @@ def _among(sql: str) -> str:
 
 def _numbers(found: sqlite3.Cursor) -> Codes:
     return np.array([number for (number,) in found], np.int64)
+
+
+def _used(columns: Sequence[NDArray[np.int32]]) -> list[int]:
+    """The codes that stand in columns."""
+    used = np.zeros(max(int(column.max(initial=0)) for column in columns) + 2, bool)
+    for column in columns:
+        used[column] = True
+    used[-1] = False  # which −1, for none, has set
+    return np.flatnonzero(used).tolist()
 
 
 def _runs(places: Codes) -> list[tuple[int, int]]:

@@ -1,11 +1,12 @@
-"""What every store of a gallery does: six methods and two facts."""
+"""What every store of a gallery does: six methods and two facts; and what one may do besides."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from reid.gallery.address import Address
+from reid.gallery.records import Column, Tally, tallied
 from reid.gallery.rows import Rows, Where
 from reid.types import Ranking, Vectors
 
@@ -68,6 +69,27 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections. No method may be called afterwards but this one."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """What a store may do besides, where it can without reading its rows. See the functions of the same names."""
+
+    def state(self) -> object: ...
+
+    def tallies(self, where: Where, column: Column) -> list[Tally]: ...
+
+
+def state(store: Store) -> object:
+    """A value that changes whenever anybody, in any process, changes a row; None where the store cannot tell."""
+    return store.state() if isinstance(store, Telling) else None
+
+
+def tallies(store: Store, where: Where, column: Column) -> list[Tally]:
+    """Rows that `where` admits, counted by person, or by tracklet, and camera, in any order."""
+    if isinstance(store, Telling):
+        return store.tallies(where, column)
+    return tallied(store.fetch(where, vectors=False, pictures=False), column)
 
 
 Opener = Callable[[Address, str | None, int | None], Store]

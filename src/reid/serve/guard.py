@@ -1,7 +1,8 @@
 """What every request passes before anything else looks at it, and every answer on its way out.
 
-A request is refused by its host (DNS rebinding), its origin (a page of another site), its rate, its token, and how many
-are under way, before its body is read; then by the size of its body and how long that takes to come.
+A request is refused by its host (DNS rebinding), its origin (a page of another site), its token, its rate, and how many
+are under way, before its body is read; then by the size of its body and how long that takes to come. Whose token counts
+has a rate of their own; those that do not count, and requests without, share one for each address they come from.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,7 +20,7 @@ from reid.serve.bodies import Body
 from reid.serve.logs import Journal
 from reid.serve.meters import Meters
 from reid.serve.page import FILES
-from reid.serve.problems import Refused, busy
+from reid.serve.problems import Refused, bug, busy
 from reid.serve.rates import Rates
 from reid.serve.settings import Settings, is_address
 from reid.serve.tokens import EVERYBODY, Caller, Tokens
@@ -90,8 +91,10 @@ class Guard:
         except Refused as refused:
             if not status:
                 await refused.answer()(scope, receive, dressed)
-        except Exception as error:  # the application has answered
+        except Exception as error:
             self._journal.bug(error, id=number)
+            if not status:  # else the application has answered
+                await bug()(scope, receive, dressed)
         finally:
             self._under_way -= 1
             self._tell(scope, number, status, time.perf_counter() - started)
@@ -107,20 +110,26 @@ class Guard:
         address = (scope.get("client") or ("unknown", 0))[0]
         caller = EVERYBODY if self._tokens is None else None
         if self._tokens and scope["path"] not in PUBLIC:
-            caller = self._known(headers)
-        who = caller.name if caller and self._tokens else str(address)
-        if late := self._rates.late(who):
-            limit = self._settings.rate
-            raise Refused(429, f"more than {limit:g} requests a second; come again in {late:.2g} s", late)
+            try:
+                caller = self._known(headers)
+            except Refused:
+                self._check_rate(f"guesses from {address}")
+                raise
+        self._check_rate(caller.name if caller and self._tokens else f"visits from {address}")
         if self._under_way > self._settings.at_once:
             raise busy()
         scope.setdefault("state", {})["caller"] = caller
         return headers
 
     def _check_host(self, host: str) -> None:
-        name = urlsplit(f"//{host}").hostname or "" if host.isascii() and "@" not in host and "/" not in host else ""
+        name = _split(f"//{host}").hostname or "" if host.isascii() and "@" not in host and "/" not in host else ""
         if name != "localhost" and not is_address(name) and name not in self._settings.names:
             raise Refused(421, "this service is not known by that name; start it with --name NAME, or use its address")
+
+    def _check_rate(self, who: str) -> None:
+        if late := self._rates.late(who):
+            limit = self._settings.rate
+            raise Refused(429, f"more than {limit:g} requests a second; come again in {late:.2g} s", late)
 
     def _known(self, headers: Headers) -> Caller:
         kind, _, token = headers.get("authorization", "").partition(" ")
@@ -157,6 +166,14 @@ def _check_site(scope: Scope, headers: Headers, host: str) -> None:
     arrives = scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
     if arrives:
         return
-    foreign = site in ("cross-site", "same-site") or (origin is not None and urlsplit(origin).netloc != host)
+    foreign = site in ("cross-site", "same-site") or (origin is not None and _split(origin).netloc != host)
     if foreign:
         raise Refused(403, "pages of other sites may not use this service; open its own page, or use a program")
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL; none of what cannot be one."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")

@@ -78,9 +78,14 @@ async def of_http(_: Request, error: Exception) -> Response:
     return problem(error.status_code, detail, error.headers)
 
 
-async def of_bug(_: Request, error: Exception) -> Response:
+def bug() -> Response:
     """A mistake of ours, of which the answer tells nothing; the guard notes it in the log."""
     return problem(500, "something went wrong here that should not; the log of the service has more")
+
+
+async def of_bug(_: Request, error: Exception) -> Response:
+    """See `bug`."""
+    return bug()
 
 
 async def of_validation(_: Request, error: Exception) -> Response:

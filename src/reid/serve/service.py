@@ -112,14 +112,19 @@ class Service:
 
     async def change(self, work: Callable[[], T]) -> T:
         """As `run`, for what changes who or what is in the gallery, which may refuse it."""
+
+        def changed() -> T:
+            try:
+                return work()
+            finally:
+                self.known.forget()  # also where nobody waits for the end any more
+
         try:
-            return await self.run(work)
+            return await self.run(changed)
         except StoreError:
             raise
         except DataError as error:
             raise Refused(409, str(error)) from None
-        finally:
-            self.known.forget()
 
     async def look(self, uploads: Sequence[UploadFile], keep: bool = False) -> list[Looked]:
         """Decode pictures that were sent in.
