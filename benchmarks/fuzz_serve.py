@@ -150,7 +150,14 @@ def heads(rng: random.Random) -> Iterator[bytes]:
     """Bytes that are nearly HTTP, for ever."""
     while True:
         host = rng.choice(
-            [b"Host: localhost", b"Host: evil.example", b"", b"Host: \xff\xfe", b"Host: localhost\r\nHost: b"]
+            [
+                b"Host: localhost",
+                b"Host: evil.example",
+                b"Host: [",
+                b"",
+                b"Host: \xff\xfe",
+                b"Host: localhost\r\nHost: b",
+            ]
         )
         long = b"X: " + b"a" * rng.choice([10, 20_000, 200_000])
         size = rng.choice([b"Content-Length: -1", b"Content-Length: 99999999999", b"Content-Length: 5", b"", long])
@@ -160,7 +167,9 @@ def heads(rng: random.Random) -> Iterator[bytes]:
         coding = rng.choice(
             [b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip, chunked", b"Expect: 100-continue", b""]
         )
-        token = rng.choice([b"Authorization: Bearer \xff", b"Authorization: " + b"B" * 5000, b"Origin: null", b""])
+        token = rng.choice(
+            [b"Authorization: Bearer \xff", b"Authorization: " + b"B" * 5000, b"Origin: null", b"Origin: //[", b""]
+        )
         method = rng.choice([b"GET", b"POST", b"post", b"BREW", b"\0", b"PUT"])
         path = rng.choice(
             [
