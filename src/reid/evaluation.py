@@ -19,6 +19,7 @@ from reid.protocols import Protocol as Protocol
 from reid.protocols import Sets as Sets
 from reid.protocols import codes as codes
 from reid.protocols import row_judge as row_judge
+from reid.protocols import tracklet_of
 from reid.types import Crop, Embeddings, Report, Vectors
 
 if TYPE_CHECKING:
@@ -370,7 +371,7 @@ def pool_tracklets(embeddings: Embeddings) -> Embeddings:
     As MARS is evaluated (Zheng et al. 2016). Crops without a tracklet keep their row; tracklets of one name in two
     cameras are two.
     """
-    keys = [f"\0{i}" if c.tracklet is None else repr((c.camera, c.tracklet)) for i, c in enumerate(embeddings.crops)]
+    keys = [tracklet_of(crop) or f"\0{i}" for i, crop in enumerate(embeddings.crops)]
     _, first, index = np.unique(codes(keys), return_index=True, return_inverse=True)
     crops = tuple(embeddings.crops[i] for i in first)
     return Embeddings(means(embeddings.vectors, index), crops, embeddings.model)

@@ -146,6 +146,11 @@ def row_judge(
     return sets, partial(sets.judged, PROTOCOLS[protocol].ignored)
 
 
+def tracklet_of(crop: Crop) -> str | None:
+    """A name for the crop's tracklet, another in each camera, since trackers count from 1 in each; None for none."""
+    return None if crop.tracklet is None else repr((crop.camera, crop.tracklet))
+
+
 def codes(values: Sequence[str | None]) -> Rows:
     """Names as integers, the same name the same integer; None is −1."""
     known: dict[str, int] = {}

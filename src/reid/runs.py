@@ -50,9 +50,7 @@ class Run:
             except ModuleNotFoundError:
                 raise MissingExtra("writing for TensorBoard", "tensorboard") from None
         about = {"config": config.to_json(), "data": dict(data)}
-        if folder.exists() and any(folder.iterdir()):
-            if not resume:
-                raise DataError(f"{folder} is not empty; give a new folder, or resume the run that is in it")
+        if in_use(folder, resume):
             self._compare(about)
         else:
             folder.mkdir(parents=True, exist_ok=True)
@@ -96,6 +94,18 @@ class Run:
             lines = [line for line in path.read_text().splitlines(keepends=True) if _epoch(line) < epoch]
             with replacing(path) as partial:
                 partial.write_text("".join(lines))
+
+
+def in_use(folder: Path, resume: bool) -> bool:
+    """Whether a folder holds a run to go on with.
+
+    Raises:
+        DataError: it holds something, and is not to be gone on with.
+    """
+    used = folder.exists() and any(folder.iterdir())
+    if used and not resume:
+        raise DataError(f"{folder} is not empty; give a new folder, or resume the run that is in it")
+    return used
 
 
 def _epoch(line: str) -> float:

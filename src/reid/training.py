@@ -26,7 +26,7 @@ from reid.imprint import imprint
 from reid.machine import keep_freed_memory
 from reid.nets import build
 from reid.processes import agreed, gather, interruptible, unused
-from reid.runs import BEST, LAST, Run
+from reid.runs import BEST, LAST, Run, in_use
 from reid.sampler import Groups, PairSampler, PKSampler, ShuffledSampler, share
 from reid.settings import Stage, TrainConfig
 from reid.types import Crop, Report
@@ -75,6 +75,7 @@ def train(
         ModelError: the network is unknown, or the weights to start from do not fit it.
         Stopped: Ctrl-C or SIGTERM came; the step was finished and saved.
     """
+    in_use(folder, resume)  # told before anything that takes long
     keep_freed_memory()
     world = int(os.environ.get("WORLD_SIZE", 1))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))

@@ -43,13 +43,14 @@ class Validation:
             name: [(part, Feed(part, stage.height, stage.width, device)) for part in both]
             for name, both in held.items()
         }
+        self._protocols = {name: protocol_for(*both) for name, both in held.items()}
 
     def __call__(self, net: nn.Module) -> dict[str, Report]:
         """A report for each data set, by the protocol that suits it."""
         reports = {}
         for name, parts in self._parts.items():
             query, gallery = (embed(net, crops, feed) for crops, feed in parts)
-            reports[name] = evaluate(query, gallery, protocol=protocol_for(query.crops, gallery.crops))
+            reports[name] = evaluate(query, gallery, protocol=self._protocols[name])
         return reports
 
 

@@ -11,7 +11,7 @@ from scipy import sparse
 from reid import distance
 from reid.errors import DataError
 from reid.metrics import Rows
-from reid.protocols import codes
+from reid.protocols import codes, tracklet_of
 from reid.types import Crop, Embeddings, Vectors
 
 
@@ -45,7 +45,7 @@ def points_of(embeddings: Embeddings, cannot_link: bool = True) -> Points:
     Raises:
         DataError: a tracklet holds two crops of one moment.
     """
-    keys = [c.path if c.tracklet is None else repr((c.camera, c.tracklet)) for c in embeddings.crops]
+    keys = [tracklet_of(crop) or crop.path for crop in embeddings.crops]
     of = codes([f"{c.tracklet is None} {key}" for c, key in zip(embeddings.crops, keys, strict=True)])
     count = int(of.max(initial=-1)) + 1
     first = np.unique(of, return_index=True)[1]

@@ -9,7 +9,7 @@ import numpy as np
 
 from reid import distance
 from reid.metrics import Rows
-from reid.protocols import codes
+from reid.protocols import codes, tracklet_of
 from reid.types import Crop, Embeddings, Vectors
 
 Together = Literal["crop", "tracklet", "all"]
@@ -22,8 +22,7 @@ def grouped(crops: Sequence[Crop], together: Together) -> Rows:
         return np.zeros(len(crops), dtype=np.int64)
     if together == "crop":
         return np.arange(len(crops))
-    keys = [None if c.tracklet is None else repr((c.camera, c.tracklet)) for c in crops]
-    return _alone(codes(keys))
+    return _alone(codes([tracklet_of(crop) for crop in crops]))
 
 
 def _alone(found: Rows) -> Rows:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reid.distance import pairwise
 from reid.errors import DataError, ModelError
 from reid.metrics import Rows
-from reid.protocols import PROTOCOLS, Sets, codes
+from reid.protocols import PROTOCOLS, Sets, codes, tracklet_of
 from reid.types import Crop, Embeddings, Vectors
 from reid.verify.curve import Floats
 
@@ -141,8 +141,7 @@ def tracked(sets: Sequence[Embeddings]) -> Pairs:
         raise DataError("no crop names its track, so pairs cannot be told from tracks; give the column tracklet")
 
     def judge(crops: Sequence[Crop]) -> tuple[Rows, NDArray[np.bool_]]:
-        names = [None if c.tracklet is None else repr((c.camera, c.tracklet)) for c in crops]
-        tracks, cameras = codes(names), codes([c.camera for c in crops])
+        tracks, cameras = codes([tracklet_of(c) for c in crops]), codes([c.camera for c in crops])
         times = np.array([np.nan if c.time is None else c.time for c in crops])
         together = (cameras[:, None] == cameras) & (cameras[:, None] >= 0) & (times[:, None] == times)
         return tracks, together | (tracks[:, None] == tracks)
