@@ -209,9 +209,10 @@ def half(vectors: NDArray[Any]) -> Half:
     with np.errstate(over="ignore"):
         rounded = np.asarray(vectors, dtype=np.float16)
     exact = np.asarray(vectors, dtype=np.float32)
-    with np.errstate(invalid="ignore"):
-        lost = np.linalg.norm(exact - rounded, axis=1)
-    bad = np.flatnonzero(~(lost <= LEAST * np.linalg.norm(exact, axis=1)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        lost = exact - rounded
+        within = np.einsum("nd,nd->n", lost, lost) <= LEAST**2 * np.einsum("nd,nd->n", exact, exact)
+    bad = np.flatnonzero(~within)
     if len(bad):
         raise ShapeError(
             f"vector {bad[0]} does not fit half precision, in which galleries keep vectors; "

@@ -21,8 +21,8 @@ from reid.gallery.rows import Half, Rows
 from reid.gallery.sqlite import PART, SqliteStore, sum_of
 from reid.types import crop_from_json
 
-COLUMNS = "id, place, crop, tags, added, sum, vector_sum, picture, picture_sum"
-LAST = (1 << 63) - 1
+COLUMNS = "place, id, crop, tags, added, sum, vector_sum, picture, picture_sum"
+FEW = 8  # rows that are given up together
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def salvage(path: Path, target: Path | None) -> Saved:
 def _copied(source: sqlite3.Connection, store: SqliteStore | None, dim: int, log: Path | None) -> Saved:
     vectors, unread_blocks = _blocks(source, dim)
     rows = broken = unread = 0
-    for found in _ranges(source, 0, LAST, max(1, LAST // (4 * BLOCK * max(1, len(vectors))))):
+    for found in _ranges(source, 0, BLOCK * (max(vectors, default=-1) + 1 + unread_blocks)):
         if found is None:
             unread += 1
             continue
@@ -104,22 +104,22 @@ def _blocks(source: sqlite3.Connection, dim: int) -> tuple[dict[int, Half], int]
     return found, unread
 
 
-def _ranges(source: sqlite3.Connection, low: int, high: int, least: int) -> Iterator[list[Any] | None]:
-    """Records by ranges of ids, halved where they cannot be read; None for a small one that cannot."""
+def _ranges(source: sqlite3.Connection, low: int, high: int) -> Iterator[list[Any] | None]:
+    """Records of the places from low to high − 1, halved where they cannot be read; None for FEW that cannot."""
     try:
-        yield source.execute(f"SELECT {COLUMNS} FROM row WHERE id BETWEEN ? AND ?", (low, high)).fetchall()
+        yield source.execute(f"SELECT {COLUMNS} FROM row WHERE place >= ? AND place < ?", (low, high)).fetchall()
     except sqlite3.Error:
-        if high - low <= least:
+        if high - low <= FEW:
             yield None
             return
         middle = (low + high) // 2
-        yield from _ranges(source, low, middle, least)
-        yield from _ranges(source, middle + 1, high, least)
+        yield from _ranges(source, low, middle)
+        yield from _ranges(source, middle, high)
 
 
 def _whole(record: Any, vectors: dict[int, Half]) -> Rows | None:
     """A record with its vector as a row, if both are what was written."""
-    row, place, crop, tags, added, checksum, vector_sum, picture, picture_sum = record
+    place, row, crop, tags, added, checksum, vector_sum, picture, picture_sum = record
     try:
         vector = vectors[place // BLOCK][place % BLOCK]
         if checksum != sum_of(crop, tags, added) or zlib.crc32(vector.tobytes()) != vector_sum:
