@@ -153,13 +153,15 @@ class Memory:
             first, last = int(whole[start]), int(whole[end - 1]) + 1
             slab = first - first % SLAB
             parts.append(Part(self.slabs[slab][first - slab : last - slab], squares[first:last]))
-        places = [n * BLOCK + np.flatnonzero(mask[n * BLOCK : (n + 1) * BLOCK]) for n in few.tolist()]
-        ends = np.flatnonzero(np.diff(np.cumsum(counts[few]) // BLOCK, append=-1)) + 1
+        places = np.flatnonzero(mask & np.repeat(counts <= FEW, BLOCK))
+        offsets, until = places % BLOCK, np.cumsum(counts[few])
+        starts = np.append(0, until)
+        ends = np.flatnonzero(np.diff(until // BLOCK, append=-1)) + 1
         for start, end in itertools.pairwise([0, *ends.tolist()]):
             blocks = [self.vectors[n] for n in few[start:end].tolist()]
-            some = squares.ravel()[np.concatenate(places[start:end])]
-            parts.append(Part(blocks, some, [at % BLOCK for at in places[start:end]]))
-        return parts, whole, np.concatenate(places) if places else np.empty(0, np.int64)
+            rows = [offsets[a:b] for a, b in itertools.pairwise(starts[start : end + 1].tolist())]
+            parts.append(Part(blocks, squares.ravel()[places[starts[start] : starts[end]]], rows))
+        return parts, whole, places
 
 
 def grouped(

@@ -1,8 +1,8 @@
 """A gallery in one SQLite file, searched in memory.
 
-Rows lie in `row`, in the order of their places, because ids are digests: in their order each batch would write the whole
-table anew. Vectors, and the facts that filters ask for, lie in blocks of BLOCK places, each block with checksums
-and the number of the change that touched it last, so that other processes read again what changed and nothing else.
+Rows lie in `row` in the order of their places; ids are digests, and in their order each batch would write the whole
+table anew. Vectors, and the facts that filters ask for, lie in blocks of BLOCK places, each block with checksums and
+the number of the change that touched it last, so that other processes read again what changed and nothing else.
 A deleted row's place is filled with zeros and given to the next.
 """
 
@@ -83,8 +83,8 @@ class SqliteStore:
             known = dict(self._connection.execute("SELECT name, value FROM head"))
         if known.get("layout") != LAYOUT:
             raise DataError(
-                f"{self.path} has the layout {known.get('layout')}, and this reid knows {LAYOUT}; open it with the reid "
-                "that made it, or make it again"
+                f"{self.path} has the layout {known.get('layout')}, and this reid knows {LAYOUT}; open it with the "
+                "reid that made it, or make it again"
             )
         return str(known["model"]), int(known["dim"])
 
