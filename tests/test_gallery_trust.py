@@ -72,6 +72,21 @@ def test_a_full_disk_loses_nothing() -> None:
     assert "what was there before is kept" in out
 
 
+def test_a_change_whose_entry_in_the_log_finds_no_room_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full")
+
+    with made(tmp_path / "g.db", crowd(4)) as gallery:
+        monkeypatch.setattr(gallery.ledger, "record", full)
+        with pytest.raises(
+            StoreError, match="disk is full; the gallery has been changed, and only the log has no entry"
+        ):
+            gallery.add(crowd(6))
+        assert gallery.count() == 6
+
+
 def test_two_writers_and_ten_readers_meet_no_lock() -> None:
     assert "no error" in faults("crowd", "--minutes", 0.03)
 

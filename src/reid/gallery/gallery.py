@@ -118,7 +118,7 @@ class Gallery:
         Raises:
             ModelError: the vectors are of another model.
             ShapeError: they do not fit half precision, or the pictures are not as many.
-            DataError: they cannot be written; then none of them was.
+            DataError: they cannot be written; then none of them was, unless it says that only the log has no entry.
         """
         self.check(made.model)
         if pictures is not None and len(pictures) != len(made):
@@ -128,7 +128,7 @@ class Gallery:
             known = self.store.fetch(Where(ids=frozenset(rows.ids.tolist())), vectors=False)
             rows = with_known(rows, Rows.join(list(known)))
             self.store.upsert(rows)
-            self.record("add", by, rows=len(rows))
+            self._changed("add", by, rows=len(rows))
         return ids
 
     def search(
@@ -218,7 +218,7 @@ class Gallery:
             count = self._name(what, name)
         if not count:
             raise DataError(f"no crop was given to enrol {name} with; choose some that are in the gallery, or add them")
-        self.record("enrol", by, person=self.ledger.pseudonym(name), rows=count)
+        self._changed("enrol", by, person=self.ledger.pseudonym(name), rows=count)
         return count
 
     def rename(self, name: str, new: str, by: str | None = None) -> int:
@@ -256,7 +256,7 @@ class Gallery:
                 f"{some} of {name}'s {all_of_them} crops would be split off; choose some and leave some, or rename"
             )
         count = self._name(chosen, new)
-        self.record("split", by, person=self.ledger.pseudonym(name), into=self.ledger.pseudonym(new), rows=count)
+        self._changed("split", by, person=self.ledger.pseudonym(name), into=self.ledger.pseudonym(new), rows=count)
         return count
 
     def forget_person(self, name: str, by: str | None = None) -> int:
@@ -268,8 +268,15 @@ class Gallery:
         self._of(name)
         count = self._name(Where(people=frozenset([name])), None)
         self.store.delete(NOTHING)  # which leaves nothing of what was written over either
-        self.record("forget", by, person=self.ledger.pseudonym(name), rows=count)
+        self._changed("forget", by, person=self.ledger.pseudonym(name), rows=count)
         return count
+
+    def _changed(self, what: str, by: str | None, **detail: object) -> None:
+        """Append to the log what has just been done."""
+        try:
+            self.record(what, by, **detail)
+        except StoreError as error:
+            raise StoreError(f"{error}; the gallery has been changed, and only the log has no entry of it") from None
 
     def _known(self, name: str) -> int:
         return self.count(Where(people=frozenset([name])))
@@ -286,7 +293,7 @@ class Gallery:
             self._of(name)
         count = self._name(Where(people=frozenset(names)), new)
         of = [self.ledger.pseudonym(name) for name in names]
-        self.record(what, by, people=of, into=self.ledger.pseudonym(new), rows=count)
+        self._changed(what, by, people=of, into=self.ledger.pseudonym(new), rows=count)
         return count
 
     def _name(self, where: Where, name: str | None) -> int:
