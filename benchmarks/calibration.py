@@ -263,7 +263,7 @@ def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("data", type=Path)
     parse.add_argument("--model", nargs="*", default=[DEFAULT_MODEL])
-    parse.add_argument("--embeddings", type=Path, default=Path("embeddings"))
+    parse.add_argument("--embeddings", type=Path, default=Path("runs/embeddings"))
     parse.add_argument("--draw", type=Path, metavar="FILE.svg", help="the reliability diagram of the first model")
     parse.add_argument("--only-speed", action="store_true")
     parse.add_argument("--doubt", action="store_true")
