@@ -36,6 +36,7 @@ def main() -> None:
     parse.add_argument("--as-drawn", action="store_true", help="crops of about 70×180 pixels instead of 64×128")
     args = parse.parse_args()
     embedder = Embedder(args.model)
+    embedder.settle(1 << 20)  # now, and not in the first round
     size = embedder.preprocess
     with tempfile.TemporaryDirectory() as folder:
         drawn = draw_street(Path(folder) / "street", people=40)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from reid import cache, checkpoint, engines, files
-from reid.embed import HANDFUL, Embedder
+from reid.embed import ENOUGH, Embedder
 from reid.engines import choice, cosines
 from reid.engines.pytorch import Torch
 from reid.errors import ModelError, Stopped
@@ -138,28 +138,28 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_fastest_engine_is_found_once_and_remembered(model: Path, timed: list[str]) -> None:
     first = Embedder(model, threads=1)
-    before = first.arrays(look(HANDFUL - 1))
+    before = first.arrays(look(ENOUGH - 1))
     assert (first.engine.name, timed) == ("onnxruntime", [])
     first.arrays(look(1))
     assert (first.engine.name, first.batch, timed) == ("openvino", 4, (["onnxruntime"] * 3 + ["openvino"] * 3) * 2)
-    np.testing.assert_allclose(first.arrays(look(HANDFUL - 1)), before, atol=1e-5)
+    np.testing.assert_allclose(first.arrays(look(ENOUGH - 1)), before, atol=1e-5)
     again = Embedder(model, threads=1)
-    again.arrays(look(HANDFUL))
+    again.arrays(look(ENOUGH))
     assert (again.engine.name, again.batch, len(timed)) == ("openvino", 4, 12)
-    Embedder(model, threads=2).arrays(look(HANDFUL))
+    Embedder(model, threads=2).arrays(look(ENOUGH))
     assert len(timed) == 24
 
 
 def test_a_stream_changes_engine_on_its_way(model: Path, timed: list[str], draw: Callable[..., Path]) -> None:
     path = draw("a.png")
     embedder = Embedder(model, threads=2)
-    made = embedder([path] * (HANDFUL + 100))
+    made = embedder([path] * (ENOUGH + 100))
     assert embedder.engine.name == "openvino"
     np.testing.assert_allclose(made.vectors, made.vectors[:1].repeat(len(made.vectors), 0), atol=1e-6)
 
 
 def test_a_job_is_done_by_one_engine(model: Path, timed: list[str], draw: Callable[..., Path], tmp_path: Path) -> None:
-    crops = [Crop(str(draw("a.png")))] * (HANDFUL + 20)
+    crops = [Crop(str(draw("a.png")))] * (ENOUGH + 20)
 
     def stop(done: int) -> None:
         if done > 0:
@@ -178,7 +178,7 @@ def test_a_job_is_done_by_one_engine(model: Path, timed: list[str], draw: Callab
 
 def test_an_engine_that_was_named_stays(model: Path, timed: list[str]) -> None:
     embedder = Embedder(model, engine="onnxruntime")
-    embedder.arrays(look(HANDFUL + 1))
+    embedder.arrays(look(ENOUGH + 1))
     assert (embedder.engine.name, timed) == ("onnxruntime", [])
 
 
@@ -186,7 +186,7 @@ def test_an_engine_that_was_named_stays(model: Path, timed: list[str]) -> None:
 def test_a_damaged_memory_is_made_anew(model: Path, timed: list[str], content: str) -> None:
     cache.folder().mkdir(parents=True)
     (cache.folder() / choice.REMEMBERED).write_text(content)
-    Embedder(model, threads=1).arrays(look(HANDFUL))
+    Embedder(model, threads=1).arrays(look(ENOUGH))
     assert [entry["engine"] for entry in choice.recall().values()] == ["openvino"]  # type: ignore[index]
 
 
@@ -196,7 +196,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     embedder = Embedder(model, threads=1)
-    embedder.arrays(look(HANDFUL))
+    embedder.arrays(look(ENOUGH))
     assert embedder.engine.name == "openvino"
 
 
@@ -206,7 +206,7 @@ def test_an_engine_that_disagrees_is_not_chosen(model: Path, timed: list[str], m
     run = OpenVino.run
     monkeypatch.setattr(OpenVino, "run", lambda *arguments: run(*arguments)[:, ::-1])
     embedder = Embedder(model, threads=1)
-    embedder.arrays(look(HANDFUL))
+    embedder.arrays(look(ENOUGH))
     assert (embedder.engine.name, timed) == ("onnxruntime", ["onnxruntime"] * 6)
 
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from reid.cache import Cache
 
 DEFAULT_MODEL = "general"
-HANDFUL = 256
-"""Pictures after which an embedder looks for the fastest engine; fewer are done sooner by the one that is open."""
+ENOUGH = 2048
+"""Pictures after which an embedder looks for the fastest engine, which takes as long as several hundred of them."""
 
 
 class Skipped(NamedTuple):
@@ -62,7 +62,7 @@ class Embedder:
         batch: images per inference; by default what suits the device, 16 on a CPU.
         cache: where embeddings of pictures seen before are found.
         engine: "onnxruntime", "openvino" or "torch". By default a file is opened with the one that is open soonest,
-            and after HANDFUL pictures changed to the one that is fastest on this machine (`engines.choice`).
+            and after ENOUGH pictures changed to the one that is fastest on this machine (`engines.choice`).
         precision: to compute in: "fp32", "bf16" in OpenVINO and PyTorch, "fp16" in PyTorch on a GPU. Embeddings of
             fp32 are the same in all engines up to rounding; those of any other have a fingerprint of their own.
 
@@ -107,7 +107,7 @@ class Embedder:
             engine = next((name for name in able(path) if name != "onnxruntime"), "onnxruntime")
         self.engine: Engine = reopen(path, own, self.preprocess, engine or own.name, self.precision)
         self._batch, self._choosing = batch, threading.Lock()
-        self._left = 0 if engine else HANDFUL
+        self._left = 0 if engine else ENOUGH
         self.seconds = {"decode": 0.0, "waiting": 0.0, "inference": 0.0}
         nothing = np.zeros((1, self.preprocess.height, self.preprocess.width, 3), np.uint8)
         self.dim = int(self.vectors(nothing, threads=1).shape[1])
@@ -197,7 +197,7 @@ class Embedder:
         return done[0]
 
     def settle(self, pictures: int, running: Iterable[Future[Any]] = ()) -> None:
-        """Count pictures that are to come, and change to the fastest engine once they are more than a HANDFUL.
+        """Count pictures that are to come, and change to the fastest engine once they are ENOUGH.
 
         Args:
             pictures: how many more.

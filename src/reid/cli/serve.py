@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _serve(args: argparse.Namespace, tokens: Tokens | None) -> None:
-    from reid.embed import HANDFUL
+    from reid.embed import ENOUGH
     from reid.gallery.gallery import Gallery
     from reid.serve.running import check_reach, serve
     from reid.serve.service import Service
@@ -83,7 +83,7 @@ def _serve(args: argparse.Namespace, tokens: Tokens | None) -> None:
     embedder = Model(args)()
     verifier = calibration(args, embedder.fingerprint)
     gallery = Gallery.open(args.address, embedder.fingerprint, embedder.dim if args.new else None)
-    embedder.settle(HANDFUL)  # now, and not while somebody waits for an answer
+    embedder.settle(ENOUGH)  # now, and not while somebody waits for an answer
     service = Service(gallery, embedder, verifier, settings)
     certificate = (args.certificate, args.key) if args.certificate else None
 
