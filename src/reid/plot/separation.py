@@ -75,7 +75,7 @@ def scores(parts: Sequence[Separation]) -> Sheet:
 
 def receiver(parts: Sequence[Separation]) -> Sheet:
     """ROC curves."""
-    return _sheet("How many matches for how many mistakes?", parts, [evaluation_charts.roc_curves(_curves(parts))])
+    return _sheet("Matches at what mistakes?", parts, [evaluation_charts.roc_curves(_curves(parts))])
 
 
 def tradeoff(parts: Sequence[Separation]) -> Sheet:
