@@ -73,9 +73,9 @@ def salvage(path: Path, target: Path | None) -> Saved:
 
 
 def _copied(source: sqlite3.Connection, store: SqliteStore | None, dim: int, log: Path | None) -> Saved:
-    vectors, unread_blocks = _blocks(source, dim)
+    vectors, unread_blocks, blocks = _blocks(source, dim)
     rows = broken = unread = 0
-    for found in _ranges(source, 0, BLOCK * (max(vectors, default=-1) + 1 + unread_blocks)):
+    for found in _ranges(source, 0, BLOCK * blocks):
         if found is None:
             unread += 1
             continue
@@ -89,8 +89,9 @@ def _copied(source: sqlite3.Connection, store: SqliteStore | None, dim: int, log
     return Saved(rows, broken, unread, unread_blocks, entries, feedback)
 
 
-def _blocks(source: sqlite3.Connection, dim: int) -> tuple[dict[int, Half], int]:
-    """Vectors by block, as far as they can be read at all; each row of them has a checksum of its own."""
+def _blocks(source: sqlite3.Connection, dim: int) -> tuple[dict[int, Half], int, int]:
+    """Vectors by block, as far as they can be read at all; each row of them has a checksum of its own. How many blocks
+    cannot be read, and how many were looked for."""
     found, unread, number, missing = {}, 0, 0, 0
     while missing < 64:  # so many in a row that are not there are the end
         try:
@@ -101,7 +102,7 @@ def _blocks(source: sqlite3.Connection, dim: int) -> tuple[dict[int, Half], int]
         except sqlite3.Error:
             unread, missing = unread + 1, missing + 1
         number += 1
-    return found, unread
+    return found, unread, number
 
 
 def _ranges(source: sqlite3.Connection, low: int, high: int) -> Iterator[list[Any] | None]:
