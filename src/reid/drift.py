@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.distance import pairwise
+from reid.distance import blocks, pairwise
 from reid.embed import Embedder
 from reid.engines import cosines
 from reid.errors import DataError, ModelError
-from reid.evaluation import evaluate
+from reid.evaluation import FEWEST_PEOPLE, outcomes
 from reid.images import RGB
+from reid.metrics import bootstrap
 from reid.types import Crop, Embeddings, Vectors
 
 BATCHES = (1, 2, 7, 64)
@@ -92,6 +94,8 @@ class Drift:
         rank_correlation: Spearman's, of one crop's distances to all others, mean over crops.
         metrics: "rank-1" and "mAP" as (before, after), every crop searched among the others; empty without labels.
         protocol: behind the metrics.
+        interval: 95 % confidence interval of the change of mAP in points, by bootstrap over people; None without
+            labels or with fewer than 10 people.
     """
 
     crops: int
@@ -100,6 +104,7 @@ class Drift:
     rank_correlation: float
     metrics: dict[str, tuple[float, float]]
     protocol: str
+    interval: tuple[float, float] | None
 
     @classmethod
     def between(cls, before: Embeddings, after: Embeddings) -> Drift:
@@ -114,16 +119,19 @@ class Drift:
         cameras = {crop.camera for crop in before.crops}
         protocol = "market1501" if len(cameras) > 1 and None not in cameras else "diagonal"
         metrics: dict[str, tuple[float, float]] = {}
-        if any(crop.pid is not None for crop in before.crops):
-            try:
-                reports = [evaluate(each, each, protocol, ranks=(1,)) for each in (before, after)]
-                metrics = {m: (reports[0].metrics[m], reports[1].metrics[m]) for m in ("rank-1", "mAP")}
-            except DataError:
-                pass  # nobody is there twice, so that labels tell nothing
-        mean = float(cosine.mean())
-        return cls(
-            len(before.crops), (float(cosine.min()), mean), kept, correlation, metrics, protocol if metrics else ""
-        )
+        interval = None
+        with suppress(DataError):  # nobody is there twice, so that labels tell nothing
+            seen = [
+                outcomes(blocks(v, v), before.crops, before.crops, protocol) for v in (before.vectors, after.vectors)
+            ]
+            one, two = (each.table((1,)) for each in seen)
+            metrics = {name: (float(one[name].mean()), float(two[name].mean())) for name in ("rank-1", "mAP")}
+            people = seen[0].people
+            if len(np.unique(people)) >= FEWEST_PEOPLE:
+                ((low, high),) = 100 * bootstrap((two["mAP"] - one["mAP"])[:, None], people)
+                interval = float(low), float(high)
+        lowest = float(cosine.min()), float(cosine.mean())
+        return cls(len(before.crops), lowest, kept, correlation, metrics, protocol if metrics else "", interval)
 
     @property
     def points(self) -> float | None:
@@ -131,14 +139,21 @@ class Drift:
         return 100 * (self.metrics["mAP"][1] - self.metrics["mAP"][0]) if self.metrics else None
 
     def within(self, limit: float) -> bool:
-        """Whether mAP changes by no more than so many points, or, without labels, enough of the nearest stay."""
-        return abs(self.points) <= limit if self.points is not None else self.kept >= KEPT
+        """Whether mAP changes by no more than so many points, or, without labels, enough of the nearest stay.
+
+        A few hundred crops tell a drift only roughly, so the whole interval must lie within the limit; where people are
+        too few for one, the drift itself.
+        """
+        if self.points is None:
+            return self.kept >= KEPT
+        return max(map(abs, self.interval or (self.points,))) <= limit
 
     def fields(self) -> dict[str, Any]:
         """For a file's metadata."""
         rounded = {name: [round(v, 5) for v in pair] for name, pair in self.metrics.items()}
         told = {"protocol": self.protocol, "before and after": rounded} if rounded else {}
-        points = {} if self.points is None else {"mAP points": round(self.points, 3)}
+        points: dict[str, Any] = {} if self.points is None else {"mAP points": round(self.points, 3)}
+        points |= {"interval": [round(v, 3) for v in self.interval]} if self.interval else {}
         return {
             "crops": self.crops,
             "cosine": {"lowest": round(self.cosine[0], 5), "mean": round(self.cosine[1], 5)},
@@ -152,7 +167,8 @@ class Drift:
         parts = []
         if self.points is not None:
             told = (f"{n} {100 * a:.2f} → {100 * b:.2f} %" for n, (a, b) in self.metrics.items())
-            parts.append(f"{', '.join(told)} ({self.points:+.2f} points)")
+            sure = "; {:+.2f} to {:+.2f} with 95 % confidence".format(*self.interval) if self.interval else ""
+            parts.append(f"{', '.join(told)} ({self.points:+.2f} points{sure})")
         parts.append(f"{100 * self.kept:.1f} % of the ten nearest stay")
         parts.append(f"rank correlation {self.rank_correlation:.4f}")
         parts.append(f"cosine at least {self.cosine[0]:.4f}, {self.cosine[1]:.4f} on average")

@@ -205,7 +205,10 @@ class _Trial:
             if drift is None or drift.within(self._how.drift):
                 break
         else:
-            raise ModelError(f"{target} is not written, because rankings change too much ({self._limit}): {drift}")
+            raise ModelError(
+                f"{target} is not written, because rankings change by more than is allowed ({self._limit}), or the "
+                f"sample has too few people to tell: {drift}"
+            )
         about["export"] = {"precision": self._how.precision, "inside": self._how.inside, "batches": checked}
         about["export"] |= {"quantised": scheme} if scheme else {}
         about["export"] |= {"sample": drift.fields(), "limit": self._how.drift} if drift else {}
@@ -218,7 +221,7 @@ class _Trial:
     @property
     def _limit(self) -> str:
         unlabelled = f"{100 - 100 * KEPT:.0f} % of the ten nearest"
-        return f"by {self._how.drift:g} points of mAP at most, or without labels {unlabelled}"
+        return f"{self._how.drift:g} points of mAP with 95 % confidence, or without labels {unlabelled}"
 
     def _graph(self, scheme: str, suffix: str) -> onnx.ModelProto:
         """The source's graph at the precision that is wanted."""

@@ -24,13 +24,14 @@ class WithPreprocessing(nn.Module):
     def __init__(self, net: nn.Module, preprocess: Preprocess, unit: bool):
         super().__init__()
         self.net, self.unit, self.reverse = net, unit, preprocess.channels == "BGR"
-        self.register_buffer("mean", torch.tensor(preprocess.mean) / preprocess.scale)
-        self.register_buffer("deviation", torch.tensor(preprocess.deviation) / preprocess.scale)
+        self.register_buffer("mean", torch.tensor(preprocess.mean).view(3, 1, 1) / preprocess.scale)
+        self.register_buffer("deviation", torch.tensor(preprocess.deviation).view(3, 1, 1) / preprocess.scale)
 
     def forward(self, images: Tensor) -> Tensor:
         if images.dtype == torch.uint8:
-            images = images.flip(3) if self.reverse else images
-            images = ((images.float() - self.mean) / self.deviation).permute(0, 3, 1, 2)
+            images = images.permute(0, 3, 1, 2)  # first: engines are slow at three values that change in every pixel
+            images = images.flip(1) if self.reverse else images
+            images = (images.float() - self.mean) / self.deviation
         embedding = self.net(images).embedding
         return nn.functional.normalize(embedding) if self.unit else embedding
 

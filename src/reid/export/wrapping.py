@@ -68,19 +68,20 @@ def _write_wrapped(before: Embedder, free: bool, about: dict[str, Any], target: 
     order = [0, 1, 2] if pictures.channels == "RGB" else [2, 1, 0]
     constants = {
         "order": np.array(order, np.int64),
-        "mean": np.array(pictures.mean, np.float32) / np.float32(pictures.scale),
-        "deviation": np.array(pictures.deviation, np.float32) / np.float32(pictures.scale),
+        "mean": np.array(pictures.mean, np.float32).reshape(3, 1, 1) / np.float32(pictures.scale),
+        "deviation": np.array(pictures.deviation, np.float32).reshape(3, 1, 1) / np.float32(pictures.scale),
     }
     graph.initializer.extend(onnx.numpy_helper.from_array(v, f"reid/{k}") for k, v in constants.items())
     last = own.type.tensor_type.shape.dim[3].dim_value == 3 and own.type.tensor_type.shape.dim[1].dim_value != 3
     node = onnx.helper.make_node
-    nodes = [
-        node("Gather", ["reid/images", "reid/order"], ["reid/ordered"], axis=3),
+    nodes = [  # channels first: engines are slow at three values that change in every pixel
+        node("Transpose", ["reid/images"], ["reid/turned"], perm=[0, 3, 1, 2]),
+        node("Gather", ["reid/turned", "reid/order"], ["reid/ordered"], axis=1),
         node("Cast", ["reid/ordered"], ["reid/floats"], to=onnx.TensorProto.FLOAT),
         node("Sub", ["reid/floats", "reid/mean"], ["reid/less"]),
         node("Div", ["reid/less", "reid/deviation"], ["reid/scaled"]),
-        node("Transpose", ["reid/scaled"], ["reid/turned"], perm=[0, 1, 2, 3] if last else [0, 3, 1, 2]),
-        node("Cast", ["reid/turned"], [own.name], to=own.type.tensor_type.elem_type),
+        node("Transpose", ["reid/scaled"], ["reid/wanted"], perm=[0, 2, 3, 1] if last else [0, 1, 2, 3]),
+        node("Cast", ["reid/wanted"], [own.name], to=own.type.tensor_type.elem_type),
     ]
     kept = list(graph.node)
     del graph.node[:]
