@@ -17,6 +17,7 @@ from reid import data, matcher
 from reid.errors import DataError, ModelError, ShapeError
 from reid.gallery.answers import crops_of
 from reid.gallery.gallery import Gallery
+from reid.gallery.memory import BLOCK, FRESH, Memory, empty_facts
 from reid.gallery.rows import Where, row_id, row_ids, upload_path
 from reid.gallery.store import MOST, Store
 from reid.types import Crop, Embeddings
@@ -425,3 +426,23 @@ def test_a_time_to_keep_that_is_none_is_refused(gallery: Gallery, text: str) -> 
     with pytest.raises(DataError, match="12h, 30d or 8w"):
         gallery.keep = text
     assert gallery.keep is None
+
+
+def test_rows_are_found_by_id_through_any_changes() -> None:
+    rng = np.random.default_rng(3)
+    memory, ids = Memory(1), rng.permutation(1 << 20)
+    there: dict[int, int] = {}
+    assert memory.find(ids[:3]).tolist() == [-1, -1, -1]
+    for step in range(2 * FRESH + 9):
+        number = int(rng.integers(0, min(step + 1, FRESH + 20)))
+        facts = empty_facts()
+        filled = rng.random(BLOCK) < 0.7
+        facts["id"][filled] = ids[step * BLOCK : step * BLOCK + int(filled.sum())]
+        there = {row: place for row, place in there.items() if place // BLOCK != number}
+        there |= {
+            int(row): number * BLOCK + int(at)
+            for at, row in zip(np.flatnonzero(filled), facts["id"][filled], strict=True)
+        }
+        memory.put_facts(number, facts)
+        asked = rng.choice(ids[: (step + 1) * BLOCK], 50)
+        assert memory.find(asked).tolist() == [there.get(int(row), -1) for row in asked]

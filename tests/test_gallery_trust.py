@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -360,6 +361,21 @@ def test_a_flipped_bit_of_a_vector_is_seen_and_all_else_is_saved(tmp_path: Path)
         assert set(gallery.embeddings().crops) == set(rows.crops) - {rows.crops[7]}
         assert gallery.verify_audit().entries == 1
         assert gallery.verify_audit().broken is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("DELETE FROM row WHERE place = 7", "rows are missing: 1"),
+        ("UPDATE row SET id = 5 WHERE place = 7", "row 5 is not"),
+    ],
+)
+def test_a_row_that_is_not_where_it_should_be_is_seen(tmp_path: Path, change: str, said: str) -> None:
+    made(tmp_path / "g.db", crowd(), pictures=False).close()
+    with closing(sqlite3.connect(tmp_path / "g.db")) as connection, connection:
+        connection.execute(change)
+    with Gallery.open(tmp_path / "g.db") as gallery, pytest.raises(DataError, match=said):
+        gallery.embeddings()
 
 
 def test_a_flipped_bit_of_what_is_told_of_a_crop_is_seen(tmp_path: Path) -> None:

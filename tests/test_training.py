@@ -430,6 +430,12 @@ def test_a_net_starts_from_weights_and_says_what_did_not_fit(tmp_path: Path) -> 
     assert str(fit).startswith("3 tensors taken over; 2 start anew (classifier.weight, classifier.bias); 1 of the file")
 
 
+def test_weights_may_be_read_by_whom_other_files_may(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    checkpoint.save(tmp_path / "a.safetensors", {"a": torch.zeros(1)}, {})
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_weights_that_fit_nowhere_or_would_run_code_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(ModelError, match=r"nothing in .* fits Plain"):

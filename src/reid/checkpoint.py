@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -31,7 +31,8 @@ LARGEST = 1 << 28
 def save(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors by name and a header that JSON can hold. Replaces the file in one step, safe on disk."""
     with replacing(path) as partial:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, {HEADER: json.dumps(header)})
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        partial.write_bytes(to_bytes(kept, {HEADER: json.dumps(header)}))  # save_file lets nobody else read the file
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -176,16 +176,17 @@ def unpack_crops(data: NDArray[np.uint8]) -> tuple[Crop, ...]:
 
 
 def crop_to_json(crop: Crop) -> str:
-    row: dict[str, Any] = {"path": crop.path}
+    """One line; put together here, because an encoder takes three times as long and galleries write a million."""
+    parts = [f'"path":{_ENCODE(crop.path)}']
     for name in ("pid", "camera", "time", "tracklet"):
         value = getattr(crop, name)
         if value is not None:
-            row[name] = value
+            parts.append(f'"{name}":{_ENCODE(value) if name != "time" else repr(value)}')
     if crop.role != "person":
-        row["role"] = crop.role
+        parts.append(f'"role":{_ENCODE(crop.role)}')
     if crop.extra:
-        row["extra"] = dict(crop.extra)
-    return _ENCODE(row)
+        parts.append(f'"extra":{_ENCODE(dict(crop.extra))}')
+    return f"{{{','.join(parts)}}}"
 
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode  # made once, since making one takes longer than using it

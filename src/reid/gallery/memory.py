@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from reid.types import Ranking, Vectors
 BLOCK = 1024  # rows; with 512 values each, two blocks in single precision stay near a core
 FEW = BLOCK // 3  # admitted rows of a block that are sooner taken out of it than scanned with the others
 SLAB = 32  # blocks whose memory is one piece, so that the system can give it large pages; a tenth faster to scan
+FRESH = 64  # changed blocks from which the ids of all are sorted again
 FACTS = np.dtype(
     [("id", "<i8"), ("time", "<f8"), ("added", "<f8"), ("square", "<f4")]
     + [(name, "<i4") for name in ("camera", "person", "tracklet", "tags")]
@@ -28,7 +29,7 @@ Codes = NDArray[np.int64]
 
 
 class Names(Protocol):
-    """What turns the names in a filter into the codes and places of a gallery."""
+    """What turns the names in a filter into the codes of a gallery."""
 
     def codes(self, names: frozenset[str]) -> Codes:
         """The codes of those names that there are."""
@@ -36,15 +37,26 @@ class Names(Protocol):
     def carrying(self, tags: frozenset[str]) -> Codes:
         """The codes of sets of tags that hold all of these."""
 
-    def places(self, ids: frozenset[int]) -> Codes:
-        """Where those rows are that there are."""
-
 
 def empty_facts(rows: int = BLOCK) -> NDArray[Any]:
     """(rows,) FACTS of empty places."""
     facts = np.zeros(rows, FACTS)
     facts["id"] = -1
     return facts
+
+
+class _Order(NamedTuple):
+    """Places in the order of the ids that they had."""
+
+    places: Codes
+    ids: Codes
+
+    @classmethod
+    def of(cls, ids: Codes, places: Codes | None = None) -> _Order:
+        """Of all places of a column, or of some."""
+        among = np.arange(len(ids)) if places is None else places
+        order = among[np.argsort(ids[among])]
+        return cls(order, ids[order])
 
 
 class Memory:
@@ -62,6 +74,8 @@ class Memory:
         self.facts: dict[str, NDArray[Any]] = {name: empty_facts(0)[name].copy() for name in FACTS.names or ()}
         self.vectors: list[Half] = []
         self.slabs: dict[int, Half] = {}
+        self._settled, self._fresh = _Order.of(self.facts["id"]), set[int]()
+        self._recent: _Order | None = self._settled
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -75,6 +89,8 @@ class Memory:
             more = empty_facts(max(number + 1, 2 * number) * BLOCK - len(self.facts["id"]))
             self.facts = {name: np.concatenate([column, more[name]]) for name, column in self.facts.items()}
         self.vectors[number][:] = 0
+        self._fresh.add(number)
+        self._recent = None
         for name, column in self.facts.items():
             column[number * BLOCK : (number + 1) * BLOCK] = facts[name]
 
@@ -86,6 +102,26 @@ class Memory:
                 self.slabs[first] = np.empty((SLAB, BLOCK, self.dim), np.float16)  # takes no memory until written to
             self.vectors[number] = self.slabs[first][number - first]
         self.vectors[number][:] = np.frombuffer(data, np.float16).reshape(BLOCK, self.dim)
+
+    def find(self, ids: Codes) -> Codes:
+        """(N,) places of rows by id, −1 for those that are not there.
+
+        Ids are sorted once for all, and anew those of blocks that have changed since. An index of digests on the disk
+        would write nearly all of its pages with every batch.
+        """
+        known = self.facts["id"]
+        if len(self._fresh) > FRESH:
+            self._settled, self._recent = _Order.of(known), None
+            self._fresh.clear()
+        if self._recent is None:
+            blocks = np.array(sorted(self._fresh), np.int64)
+            self._recent = _Order.of(known, (blocks[:, None] * BLOCK + np.arange(BLOCK)).ravel())
+        found = np.full(len(ids), -1, np.int64)
+        for order in (self._settled, self._recent):
+            if len(order.places):
+                at = order.places[np.minimum(np.searchsorted(order.ids, ids), len(order.places) - 1)]
+                found = np.where(known[at] == ids, at, found)
+        return found
 
     def take(self, places: Codes) -> Half:
         """(N, dim) vectors."""
@@ -118,9 +154,9 @@ class Memory:
         if where.added_before is not None:
             mask &= facts["added"] < where.added_before
         if where.ids is not None:
-            among = np.zeros(len(mask), bool)
-            among[names.places(where.ids)] = True
-            mask &= among
+            among = np.zeros(len(mask) + 1, bool)
+            among[self.find(np.fromiter(where.ids, np.int64, len(where.ids)))] = True
+            mask &= among[:-1]  # the last one is that of −1
         return mask
 
     def query(self, queries: Vectors, k: int, mask: Mask) -> Ranking:

@@ -170,6 +170,8 @@ def new_rows(
 
 def with_known(new: Rows, old: Rows) -> Rows:
     """New rows, completed by what only the old ones with the same ids know, and as old as they are."""
+    if not len(old):
+        return new
     place = {row: at for at, row in enumerate(new.ids.tolist())}
     crops, tags, pictures, added = list(new.crops), list(new.tags), list(new.pictures), new.added.copy()
     for i, row in enumerate(old.ids.tolist()):

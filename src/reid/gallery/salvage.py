@@ -80,7 +80,7 @@ def _copied(source: sqlite3.Connection, store: SqliteStore | None, dim: int, log
             unread += 1
             continue
         whole = [_whole(row, vectors) for row in found]
-        kept = [row for row in whole if row is not None]
+        kept = list({int(row.ids[0]): row for row in whole if row is not None}.values())
         rows, broken = rows + len(kept), broken + len(whole) - len(kept)
         if store is not None:
             for start in range(0, len(kept), PART):

@@ -1,8 +1,9 @@
 """A gallery in one SQLite file, searched in memory.
 
-Rows lie in `row` in the order of their places; ids are digests, and in their order each batch would write the whole
-table anew. Vectors, and the facts that filters ask for, lie in blocks of BLOCK places, each block with checksums and
-the number of the change that touched it last, so that other processes read again what changed and nothing else.
+Rows lie in `row` in the order of their places. Which place an id has is known in memory only: ids are digests, and with
+every batch an index of them would be written nearly anew. Vectors, and the facts that filters ask for, lie in blocks of
+BLOCK places, each block with checksums and the number of the change that touched it last, so that other processes read
+again what changed and nothing else.
 A deleted row's place is filled with zeros and given to the next.
 """
 
@@ -16,6 +17,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from reid.gallery.records import Column, Tally
 from reid.gallery.rows import Half, Ids, Rows, Where
 from reid.types import Ranking, Vectors, crop_from_json, crop_to_json
 
-LAYOUT = 2
+LAYOUT = 3
 PART = 2048  # rows that are fetched at once
 STEP = 8  # pages that are taken over at once; fewer than any gallery has
 CODED = {"camera": "camera", "pid": "person", "tracklet": "tracklet"}  # what crops call it, and what facts do
@@ -40,7 +42,7 @@ TABLES = (
     "block (number INTEGER PRIMARY KEY, change INTEGER, facts_sum INTEGER, vectors_sum INTEGER)",
     "facts (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     "vectors (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
-    "row (place INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE, crop TEXT NOT NULL, tags TEXT NOT NULL, "
+    "row (place INTEGER PRIMARY KEY, id INTEGER NOT NULL, crop TEXT NOT NULL, tags TEXT NOT NULL, "
     "added REAL NOT NULL, sum INTEGER NOT NULL, vector_sum INTEGER NOT NULL, picture BLOB, picture_sum INTEGER)",
 )
 
@@ -137,7 +139,8 @@ class SqliteStore:
         if rows.vectors.shape[1] != self.dim and len(rows):
             raise ShapeError(f"vectors have {rows.vectors.shape[1]} values, those of {self.path} have {self.dim}")
         with self._writing() as change:
-            places = self._places_for(rows.ids)
+            there = self._memory.find(rows.ids)
+            places = self._places_for(there)
             facts = np.empty(len(rows), FACTS)
             facts["id"], facts["added"] = rows.ids, rows.added
             facts["square"] = np.square(rows.vectors, dtype=np.float32).sum(axis=1)
@@ -146,23 +149,22 @@ class SqliteStore:
                 facts[name] = self._coded([getattr(crop, column) for crop in rows.crops])
             facts["tags"] = self._coded(rows.tags)
             self._write_places(places, facts, rows.vectors, change)
-            self._remove(rows.ids.tolist())  # INSERT OR REPLACE would take three times as long
+            self._remove(there[there >= 0])  # INSERT OR REPLACE would take three times as long
             self._connection.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _records(rows, places))
 
-    def _places_for(self, ids: Ids) -> Codes:
-        """Where rows go: where they are, then empty places, then new blocks."""
-        have = dict(self._connection.execute(_among("SELECT id, place FROM row WHERE id"), (json.dumps(ids.tolist()),)))
-        free = np.flatnonzero(self._memory.facts["id"][: len(self._memory) * BLOCK] < 0).tolist()
-        more = len(ids) - len(have) - len(free)
-        number = len(self._memory)
-        for number in range(len(self._memory), len(self._memory) + max(0, -(-more // BLOCK))):
+    def _places_for(self, there: Codes) -> Codes:
+        """Where rows go: where they are, if they are there, then empty places, then new blocks."""
+        new = np.flatnonzero(there < 0)
+        free = [np.flatnonzero(self._memory.facts["id"][: len(self._memory) * BLOCK] < 0)]
+        for number in range(len(self._memory), len(self._memory) + max(0, -(-(len(new) - len(free[0])) // BLOCK))):
             blank = empty_facts().tobytes()
             self._connection.execute("INSERT INTO block VALUES (?, -1, 0, 0)", (number,))
             self._connection.execute("INSERT INTO facts VALUES (?, ?)", (number, blank))
             self._connection.execute("INSERT INTO vectors VALUES (?, zeroblob(?))", (number, BLOCK * 2 * self.dim))
-            free += range(number * BLOCK, (number + 1) * BLOCK)
-        empty = iter(free)
-        return np.array([have[i] if i in have else next(empty) for i in ids.tolist()], np.int64)
+            free.append(np.arange(number * BLOCK, (number + 1) * BLOCK))
+        places = there.copy()
+        places[new] = np.concatenate(free)[: len(new)]
+        return places
 
     def _coded(self, names: Sequence[str | frozenset[str] | None]) -> NDArray[np.int32]:
         """Codes of names or of sets of tags, new ones for those that have none; −1 for None and for no tags."""
@@ -214,16 +216,23 @@ class SqliteStore:
 
     def _fetched(self, ids: Ids, vectors: bool, pictures: bool) -> Rows:
         """Those rows that are still there, while the file is looked at."""
-        columns = "id, place, crop, tags, added, sum" + (", picture, picture_sum" if pictures else ", NULL, NULL")
-        sql = _among(f"SELECT {columns} FROM row WHERE id") + " ORDER BY id"
-        found = self._connection.execute(sql, (json.dumps(ids.tolist()),)).fetchall()
+        columns = "place, id, crop, tags, added, sum" + (", picture, picture_sum" if pictures else ", NULL, NULL")
+        places = self._memory.find(ids)
+        sql = _among(f"SELECT {columns} FROM row WHERE place")
+        asked = dict(zip(places.tolist(), ids.tolist(), strict=True))
+        asked.pop(-1, None)
+        found = self._connection.execute(sql, (json.dumps([*asked]),)).fetchall()
+        for place, row, crop, tags, added, checksum, picture, picture_sum in found:
+            whole = picture is None or zlib.crc32(picture) == picture_sum
+            if not whole or row != asked[place] or checksum != sum_of(crop, tags, added):
+                raise StoreError(damaged(self.path, f"row {row} is not what was written"))
+        if len(found) < len(asked):
+            raise StoreError(damaged(self.path, f"rows are missing: {len(asked) - len(found)}"))
         if not found:
             return Rows.join([], self.dim if vectors else 0)
-        for row, _, crop, tags, added, checksum, picture, picture_sum in found:
-            if checksum != sum_of(crop, tags, added) or (picture is not None and zlib.crc32(picture) != picture_sum):
-                raise StoreError(damaged(self.path, f"row {row} is not what was written"))
-        numbers, places, crops, tagged, added, _, kept, _ = zip(*found, strict=True)
-        taken = self._memory.take(np.array(places)) if vectors else np.empty((len(found), 0), np.float16)
+        found.sort(key=itemgetter(1))
+        at, numbers, crops, tagged, added, _, kept, _ = zip(*found, strict=True)
+        taken = self._memory.take(np.array(at)) if vectors else np.empty((len(found), 0), np.float16)
         words = {tags: frozenset(json.loads(tags)) for tags in set(tagged)}
         return Rows(
             np.array(numbers, np.int64),
@@ -238,21 +247,20 @@ class SqliteStore:
         """See `store.Store`."""
         with self._writing() as change:
             places = np.flatnonzero(self._memory.admitted(where, self))
-            ids = self._memory.facts["id"][places].tolist()
-            if ids:
+            if len(places):
                 blank = np.zeros((len(places), self.dim), np.float16)
                 self._write_places(places, empty_facts(len(places)), blank, change)
-                self._remove(ids)
+                self._remove(places)
         with self._writing():
             self._drop_names()
         with self._lock:
             scrub(self._connection, self.path)
             with self._looking():  # which wipes what is in memory
                 pass
-        return len(ids)
+        return len(places)
 
-    def _remove(self, ids: list[int]) -> None:
-        self._connection.execute(_among("DELETE FROM row WHERE id"), (json.dumps(ids),))
+    def _remove(self, places: Codes) -> None:
+        self._connection.execute(_among("DELETE FROM row WHERE place"), (json.dumps(places.tolist()),))
 
     def _drop_names(self) -> None:
         """Forget names that no row has any more."""
@@ -325,10 +333,6 @@ class SqliteStore:
         """See `memory.Names`."""
         sets = self._connection.execute("SELECT code, text FROM name WHERE text LIKE '[%'")
         return np.array([code for code, text in sets if tags <= set(json.loads(text))], np.int64)
-
-    def places(self, ids: frozenset[int]) -> Codes:
-        """See `memory.Names`."""
-        return _numbers(self._connection.execute(_among("SELECT place FROM row WHERE id"), (json.dumps(list(ids)),)))
 
 
 def _text(name: str | frozenset[str]) -> str:
