@@ -21,7 +21,7 @@ from reid.distance import top_k
 from reid.errors import DataError, StoreError
 from reid.gallery import memory, scan
 from reid.gallery.gallery import Gallery
-from reid.gallery.rows import Where, row_id
+from reid.gallery.rows import Where, row_id, row_ids
 from reid.gallery.salvage import salvage
 from reid.gallery.scan import Part, nearest
 from reid.types import Crop, Embeddings
@@ -145,8 +145,10 @@ def test_what_is_erased_is_in_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [trace for trace in traces if trace in after] == []
     assert rows.vectors[5].tobytes() in after  # of the cache, somebody else
     assert sum(piece not in after for piece in pieces(rows.vectors[5])) <= 1
-    blocks = b"".join(block.tobytes() for block in gallery.store._memory.vectors)
+    held = gallery.store._memory
+    blocks = b"".join(block.tobytes() for block in held.vectors)
     assert not [piece for piece in pieces(vector) if piece in blocks]
+    assert row_id(crop) not in {*held.facts["id"], *held._settled.ids, *(held._recent.ids if held._recent else ())}
     assert (receipt.rows, receipt.by) == (10, "the officer")
     assert "Zacharias" not in str(receipt)
     assert [e.digest for e in gallery.audit()][receipt.entry - 1] == receipt.digest
@@ -374,8 +376,27 @@ def test_a_row_that_is_not_where_it_should_be_is_seen(tmp_path: Path, change: st
     made(tmp_path / "g.db", crowd(), pictures=False).close()
     with closing(sqlite3.connect(tmp_path / "g.db")) as connection, connection:
         connection.execute(change)
-    with Gallery.open(tmp_path / "g.db") as gallery, pytest.raises(DataError, match=said):
-        gallery.embeddings()
+    with Gallery.open(tmp_path / "g.db") as gallery:
+        with pytest.raises(DataError, match=said):
+            gallery.embeddings()
+        with pytest.raises(DataError, match="rows are not where they were written"):
+            gallery.store.delete(Where(cameras={"3"}))
+        assert gallery.count() == 300
+    assert salvage(tmp_path / "g.db", None).rows == 299
+
+
+def test_an_older_copy_put_back_under_an_open_gallery_is_what_counts(tmp_path: Path) -> None:
+    rows = crowd(20)
+    with made(tmp_path / "g.db", rows[:10]) as gallery, closing(sqlite3.connect(tmp_path / "g.db")) as file:
+        with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+            file.backup(copy)
+            gallery.erase(Where(ids=set(row_ids(rows.crops[:5]))))
+            gallery.add(rows[10:15])
+            assert gallery.count() == 10
+            copy.backup(file)
+        assert set(gallery.embeddings().crops) == set(rows.crops[:10])
+        gallery.add(rows[10:15])
+        assert set(gallery.embeddings().crops) == set(rows.crops[:15])
 
 
 def test_a_flipped_bit_of_what_is_told_of_a_crop_is_seen(tmp_path: Path) -> None:

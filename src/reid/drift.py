@@ -130,8 +130,8 @@ class Drift:
             if len(np.unique(people)) >= FEWEST_PEOPLE:
                 ((low, high),) = 100 * bootstrap((two["mAP"] - one["mAP"])[:, None], people)
                 interval = float(low), float(high)
-        lowest = float(cosine.min()), float(cosine.mean())
-        return cls(len(before.crops), lowest, kept, correlation, metrics, protocol if metrics else "", interval)
+        spread = float(cosine.min()), float(cosine.mean())
+        return cls(len(before.crops), spread, kept, correlation, metrics, protocol if metrics else "", interval)
 
     @property
     def points(self) -> float | None:
@@ -142,11 +142,11 @@ class Drift:
         """Whether mAP changes by no more than so many points, or, without labels, enough of the nearest stay.
 
         A few hundred crops tell a drift only roughly, so the whole interval must lie within the limit; where people are
-        too few for one, the drift itself.
+        too few for one, the drift itself, and the nearest must stay too.
         """
-        if self.points is None:
-            return self.kept >= KEPT
-        return max(map(abs, self.interval or (self.points,))) <= limit
+        if self.interval:
+            return max(map(abs, self.interval)) <= limit
+        return self.kept >= KEPT and abs(self.points or 0.0) <= limit
 
     def fields(self) -> dict[str, Any]:
         """For a file's metadata."""

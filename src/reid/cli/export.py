@@ -36,7 +36,11 @@ def add(verb: argparse.ArgumentParser) -> None:
         "--sample", nargs="+", metavar="CROPS", help="crops, labelled or not, to measure on how far rankings drift"
     )
     verb.add_argument(
-        "--drift", type=float, default=0.5, metavar="POINTS", help="of mAP that may change on the sample (default: 0.5)"
+        "--drift",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="of mAP that may change on the sample, with 95 %% confidence (default: 0.5)",
     )
     verb.add_argument("--net", help="the architecture, NAME or NAME:option=value,…, where the file does not show it")
     verb.add_argument("--like", metavar="CONVENTION", help="how it wants its pictures, where the file does not say so")

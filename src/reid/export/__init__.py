@@ -18,6 +18,7 @@ from reid.disk import replacing
 from reid.drift import KEPT, Drift, batches, check_enough, chosen
 from reid.embed import Embedder, Skipped, pair_head
 from reid.errors import ModelError
+from reid.evaluation import FEWEST_PEOPLE
 from reid.export.files import place, save, told
 from reid.export.smaller import SCHEMES, half, quantised
 from reid.export.source import Source, from_graph, from_net
@@ -55,7 +56,7 @@ class Export:
             preprocessing too, so that it takes (N, H, W, 3) bytes; or "views", the test-time views as well.
         views: replaces the test-time views that the weights name.
         net, like: as for `old.load`, where a file does not say it.
-        drift: points of mAP that may change on the sample.
+        drift: points of mAP that may change on the sample, with 95 % confidence.
     """
 
     precision: str = "fp32"
@@ -139,7 +140,7 @@ def export_model(
 
     Raises:
         ModelError: the file's embeddings differ from the network's on noise, or depend on the batch, or rankings of the
-            sample drift by more than is allowed.
+            sample drift by more than is allowed, or may as far as its people can tell.
         DataError: the sample is too small to rank.
         MissingExtra: a package is not installed.
     """
@@ -221,7 +222,8 @@ class _Trial:
     @property
     def _limit(self) -> str:
         unlabelled = f"{100 - 100 * KEPT:.0f} % of the ten nearest"
-        return f"{self._how.drift:g} points of mAP with 95 % confidence, or without labels {unlabelled}"
+        few = f"without labels or with fewer than {FEWEST_PEOPLE} people"
+        return f"{self._how.drift:g} points of mAP with 95 % confidence; {few}, {unlabelled} too"
 
     def _graph(self, scheme: str, suffix: str) -> onnx.ModelProto:
         """The source's graph at the precision that is wanted."""

@@ -16,7 +16,7 @@ from reid.types import Ranking, Vectors
 BLOCK = 1024  # rows; with 512 values each, two blocks in single precision stay near a core
 FEW = BLOCK // 3  # admitted rows of a block that are sooner taken out of it than scanned with the others
 SLAB = 32  # blocks whose memory is one piece, so that the system can give it large pages; a tenth faster to scan
-FRESH = 64  # changed blocks from which the ids of all are sorted again
+FRESH = 64  # changed blocks, or a sixteenth of all, up to which their ids are sorted by themselves
 FACTS = np.dtype(
     [("id", "<i8"), ("time", "<f8"), ("added", "<f8"), ("square", "<f4")]
     + [(name, "<i4") for name in ("camera", "person", "tracklet", "tags")]
@@ -46,17 +46,20 @@ def empty_facts(rows: int = BLOCK) -> NDArray[Any]:
 
 
 class _Order(NamedTuple):
-    """Places in the order of the ids that they had."""
+    """Places in the order of the ids that are there."""
 
     places: Codes
     ids: Codes
 
     @classmethod
-    def of(cls, ids: Codes, places: Codes | None = None) -> _Order:
-        """Of all places of a column, or of some."""
-        among = np.arange(len(ids)) if places is None else places
-        order = among[np.argsort(ids[among])]
+    def of(cls, ids: Codes, places: Codes) -> _Order:
+        """Of those places of a column that are not empty."""
+        taken = places[ids[places] >= 0]
+        order = taken[np.argsort(ids[taken])]
         return cls(order, ids[order])
+
+
+NOWHERE = _Order(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class Memory:
@@ -74,8 +77,8 @@ class Memory:
         self.facts: dict[str, NDArray[Any]] = {name: empty_facts(0)[name].copy() for name in FACTS.names or ()}
         self.vectors: list[Half] = []
         self.slabs: dict[int, Half] = {}
-        self._settled, self._fresh = _Order.of(self.facts["id"]), set[int]()
-        self._recent: _Order | None = self._settled
+        self._settled, self._fresh = NOWHERE, set[int]()
+        self._recent: _Order | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -89,10 +92,14 @@ class Memory:
             more = empty_facts(max(number + 1, 2 * number) * BLOCK - len(self.facts["id"]))
             self.facts = {name: np.concatenate([column, more[name]]) for name, column in self.facts.items()}
         self.vectors[number][:] = 0
-        self._fresh.add(number)
+        own = slice(number * BLOCK, (number + 1) * BLOCK)
+        before = self.facts["id"][own]
         self._recent = None
+        self._fresh.add(number)
+        if ((before >= 0) & (before != facts["id"])).any():  # what was erased must be in no order either
+            self._settled, self._fresh = NOWHERE, set(range(len(self)))
         for name, column in self.facts.items():
-            column[number * BLOCK : (number + 1) * BLOCK] = facts[name]
+            column[own] = facts[name]
 
     def put_vectors(self, number: int, data: bytes) -> None:
         """A block's vectors, written over those that were there."""
@@ -110,8 +117,8 @@ class Memory:
         would write nearly all of its pages with every batch.
         """
         known = self.facts["id"]
-        if len(self._fresh) > FRESH:
-            self._settled, self._recent = _Order.of(known), None
+        if len(self._fresh) > max(FRESH, len(self) // 16):
+            self._settled, self._recent = _Order.of(known, np.arange(len(known))), None
             self._fresh.clear()
         if self._recent is None:
             blocks = np.array(sorted(self._fresh), np.int64)
@@ -155,7 +162,7 @@ class Memory:
             mask &= facts["added"] < where.added_before
         if where.ids is not None:
             among = np.zeros(len(mask) + 1, bool)
-            among[self.find(np.fromiter(where.ids, np.int64, len(where.ids)))] = True
+            among[self.find(np.array([row for row in where.ids if 0 <= row < 1 << 63], np.int64))] = True
             mask &= among[:-1]  # the last one is that of −1
         return mask
 

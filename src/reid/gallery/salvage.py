@@ -123,7 +123,7 @@ def _whole(record: Any, vectors: dict[int, Half]) -> Rows | None:
     place, row, crop, tags, added, checksum, vector_sum, picture, picture_sum = record
     try:
         vector = vectors[place // BLOCK][place % BLOCK]
-        if checksum != sum_of(crop, tags, added) or zlib.crc32(vector.tobytes()) != vector_sum:
+        if checksum != sum_of(row, crop, tags, added) or zlib.crc32(vector.tobytes()) != vector_sum:
             return None
         kept = picture if isinstance(picture, bytes) and zlib.crc32(picture) == picture_sum else None
         told = (crop_from_json(crop),), (frozenset(json.loads(tags)),), (kept,)

@@ -110,7 +110,7 @@ class SqliteStore:
         """Bring the memory up to date."""
         execute = self._connection.execute
         head = dict(execute("SELECT name, value FROM head"))
-        if head["born"] != self._born:  # it was rebuilt
+        if head["born"] != self._born or head["change"] < self._change:  # it was rebuilt, or an older copy put back
             if head["model"] != self.model:
                 raise ModelError(f"{self.path} has been rebuilt with another model, {head['model']}; open it again")
             self._born, self._change, self._memory = head["born"], -1, Memory(self.dim)
@@ -149,7 +149,7 @@ class SqliteStore:
                 facts[name] = self._coded([getattr(crop, column) for crop in rows.crops])
             facts["tags"] = self._coded(rows.tags)
             self._write_places(places, facts, rows.vectors, change)
-            self._remove(there[there >= 0])  # INSERT OR REPLACE would take three times as long
+            self._remove(there[there >= 0], rows.ids[there >= 0])  # INSERT OR REPLACE would take three times as long
             self._connection.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _records(rows, places))
 
     def _places_for(self, there: Codes) -> Codes:
@@ -224,7 +224,7 @@ class SqliteStore:
         found = self._connection.execute(sql, (json.dumps([*asked]),)).fetchall()
         for place, row, crop, tags, added, checksum, picture, picture_sum in found:
             whole = picture is None or zlib.crc32(picture) == picture_sum
-            if not whole or row != asked[place] or checksum != sum_of(crop, tags, added):
+            if not whole or row != asked[place] or checksum != sum_of(row, crop, tags, added):
                 raise StoreError(damaged(self.path, f"row {row} is not what was written"))
         if len(found) < len(asked):
             raise StoreError(damaged(self.path, f"rows are missing: {len(asked) - len(found)}"))
@@ -247,10 +247,11 @@ class SqliteStore:
         """See `store.Store`."""
         with self._writing() as change:
             places = np.flatnonzero(self._memory.admitted(where, self))
+            ids = self._memory.facts["id"][places]
             if len(places):
                 blank = np.zeros((len(places), self.dim), np.float16)
                 self._write_places(places, empty_facts(len(places)), blank, change)
-                self._remove(places)
+                self._remove(places, ids)
         with self._writing():
             self._drop_names()
         with self._lock:
@@ -259,8 +260,15 @@ class SqliteStore:
                 pass
         return len(places)
 
-    def _remove(self, places: Codes) -> None:
-        self._connection.execute(_among("DELETE FROM row WHERE place"), (json.dumps(places.tolist()),))
+    def _remove(self, places: Codes, ids: Ids) -> None:
+        """Delete what is told of rows, if they are where the memory says."""
+        if not len(places):
+            return
+        asked = (json.dumps(places.tolist()),)
+        found = dict(self._connection.execute(_among("SELECT place, id FROM row WHERE place"), asked))
+        if found != dict(zip(places.tolist(), ids.tolist(), strict=True)):
+            raise StoreError(damaged(self.path, "rows are not where they were written, or it was replaced while open"))
+        self._connection.execute(_among("DELETE FROM row WHERE place"), asked)
 
     def _drop_names(self) -> None:
         """Forget names that no row has any more."""
@@ -364,9 +372,9 @@ def _runs(places: Codes) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], len(places)], strict=True))
 
 
-def sum_of(crop: str, tags: str, added: float) -> int:
+def sum_of(row: int, crop: str, tags: str, added: float) -> int:
     """The checksum of what is told of a row."""
-    return zlib.crc32(f"{crop}\n{tags}\n{added!r}".encode())
+    return zlib.crc32(f"{row}\n{crop}\n{tags}\n{added!r}".encode())
 
 
 def _records(rows: Rows, places: Codes) -> Iterator[tuple[Any, ...]]:
@@ -375,7 +383,7 @@ def _records(rows: Rows, places: Codes) -> Iterator[tuple[Any, ...]]:
     for row, place, crop, tags, added, vector, picture in zip(*facts, rows.vectors, rows.pictures, strict=True):
         told, words = crop_to_json(crop), written[tags]
         picture_sum = None if picture is None else zlib.crc32(picture)
-        yield place, row, told, words, added, sum_of(told, words, added), zlib.crc32(vector), picture, picture_sum
+        yield place, row, told, words, added, sum_of(row, told, words, added), zlib.crc32(vector), picture, picture_sum
 
 
 def open_store(address: Address, model: str | None, dim: int | None) -> SqliteStore:
