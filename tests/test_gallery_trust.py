@@ -484,16 +484,17 @@ def test_a_gallery_without_rights_is_told(tmp_path: Path) -> None:
 # ── the scan ──
 
 
-def test_the_graph_is_a_cast_and_a_product() -> None:
+def test_the_graph_is_a_cast_a_product_and_a_sum() -> None:
     one, half = TensorProto.FLOAT, TensorProto.FLOAT16
     value = helper.make_tensor_value_info
     steps = [
         helper.make_node("Cast", ["block"], ["singles"], to=one),
-        helper.make_node("Gemm", ["queries", "singles"], ["found"], transB=1),
+        helper.make_node("Gemm", ["queries", "singles", "lengths"], ["found"], transB=1),
     ]
-    body = helper.make_graph(steps, "block", [value("block", half, ["n", "d"])], [value("found", one, ["q", "n"])])
-    node = helper.make_node("Scan", ["rows"], ["scores"], num_scan_inputs=1, body=body)
-    given = [value("rows", half, ["b", "n", "d"]), value("queries", one, ["q", "d"])]
+    own = [value("block", half, ["n", "d"]), value("lengths", one, ["n"])]
+    body = helper.make_graph(steps, "block", own, [value("found", one, ["q", "n"])])
+    node = helper.make_node("Scan", ["rows", "squares"], ["scores"], num_scan_inputs=2, body=body)
+    given = [value("rows", half, ["b", "n", "d"]), value("squares", one, ["b", "n"]), value("queries", one, ["q", "d"])]
     graph = helper.make_graph([node], "scan", given, [value("scores", one, ["b", "q", "n"])])
     opset = [helper.make_opsetid("", 18)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=9, producer_name="reid")

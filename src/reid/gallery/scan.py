@@ -1,8 +1,8 @@
 """The nearest of many vectors in half precision, exactly, without ever holding them in single precision.
 
 NumPy turns half into single precision a value at a time. ONNX Runtime, which embeds the pictures anyway, does it with
-the processor's own instruction: `scan.onnx` is a cast and a product, block by block, each small enough to stay near the
-core.
+the processor's own instruction: `scan.onnx` is a cast, a product and a sum, block by block, each small enough to stay
+near the core.
 """
 
 from __future__ import annotations
@@ -76,29 +76,32 @@ def nearest(queries: Vectors, parts: Sequence[Part], k: int) -> Found:
         best = nothing
         for i in range(chosen.start, chosen.stop):
             piece = pieces[i].taken()
-            (scores,) = session.run(None, {"rows": piece.vectors, "queries": doubled})
-            scores += piece.squares[:, None]
-            best = _better(*best, scores.transpose(1, 0, 2).reshape(len(queries), -1), int(starts[i]), k)
+            given = {"rows": piece.vectors, "squares": piece.squares, "queries": doubled}
+            best = _better(*best, session.run(None, given)[0], int(starts[i]), k)
         return best
 
     rows, values = (np.concatenate(column, axis=1) for column in zip(*in_threads(work, len(pieces)), strict=True))
     return _first(rows, values, k)
 
 
-def _better(rows: NDArray[np.int64], values: Vectors, block: Vectors, start: int, k: int) -> Found:
-    """The k best of those so far and of a block whose first row has number `start`."""
+def _better(rows: NDArray[np.int64], values: Vectors, scores: Vectors, start: int, k: int) -> Found:
+    """The k best of those so far and of (B, Q, n) scores, whose first row has number `start`."""
+    queries, width = scores.shape[1:]
     if values.shape[1] < k:
-        place, score = smallest(block, min(k, block.shape[1]))
+        whole = scores.transpose(1, 0, 2).reshape(queries, -1)
+        place, score = smallest(whole, min(k, whole.shape[1]))
         return _first(np.concatenate([rows, place + start], axis=1), np.concatenate([values, score], axis=1), k)
-    width = block.shape[1]
-    query, column = np.divmod(np.flatnonzero(block < values[:, -1:]), width)
-    if not len(query):
+    found = np.flatnonzero(scores < values[:, -1:])
+    if not len(found):
         return rows, values
+    block, query = np.divmod(found // width, queries)
+    order = np.argsort(query, kind="stable")
+    found, block, query = found[order], block[order], query[order]
     most = int(np.bincount(query).max())
-    first = np.searchsorted(query, np.arange(len(block)))
-    place = np.arange(len(query)) - first[query]
-    more = np.zeros((len(block), most), np.int64), np.full((len(block), most), np.inf, np.float32)
-    more[0][query, place], more[1][query, place] = column + start, block[query, column]
+    place = np.arange(len(query)) - np.searchsorted(query, np.arange(queries))[query]
+    more = np.zeros((queries, most), np.int64), np.full((queries, most), np.inf, np.float32)
+    more[0][query, place] = start + block * width + found % width
+    more[1][query, place] = scores.ravel()[found]
     return _first(np.concatenate([rows, more[0]], axis=1), np.concatenate([values, more[1]], axis=1), k)
 
 
