@@ -149,7 +149,7 @@ class SqliteStore:
                 facts[name] = self._coded([getattr(crop, column) for crop in rows.crops])
             facts["tags"] = self._coded(rows.tags)
             self._write_places(places, facts, rows.vectors, change)
-            self._remove(there[there >= 0], rows.ids[there >= 0])  # INSERT OR REPLACE would take three times as long
+            self._remove(there[there >= 0])  # INSERT OR REPLACE would take three times as long
             self._connection.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _records(rows, places))
 
     def _places_for(self, there: Codes) -> Codes:
@@ -247,11 +247,10 @@ class SqliteStore:
         """See `store.Store`."""
         with self._writing() as change:
             places = np.flatnonzero(self._memory.admitted(where, self))
-            ids = self._memory.facts["id"][places]
             if len(places):
                 blank = np.zeros((len(places), self.dim), np.float16)
                 self._write_places(places, empty_facts(len(places)), blank, change)
-                self._remove(places, ids)
+                self._remove(places)
         with self._writing():
             self._drop_names()
         with self._lock:
@@ -260,13 +259,13 @@ class SqliteStore:
                 pass
         return len(places)
 
-    def _remove(self, places: Codes, ids: Ids) -> None:
+    def _remove(self, places: Codes) -> None:
         """Delete what is told of rows, if they are where the memory says."""
         if not len(places):
             return
         asked = (json.dumps(places.tolist()),)
         found = dict(self._connection.execute(_among("SELECT place, id FROM row WHERE place"), asked))
-        if found != dict(zip(places.tolist(), ids.tolist(), strict=True)):
+        if found != dict(zip(places.tolist(), self._memory.facts["id"][places].tolist(), strict=True)):
             raise StoreError(damaged(self.path, "rows are not where they were written, or it was replaced while open"))
         self._connection.execute(_among("DELETE FROM row WHERE place"), asked)
 
