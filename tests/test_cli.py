@@ -549,12 +549,14 @@ def test_search_shows_probabilities_where_there_is_a_calibration(
     assert code == 0
     assert "distance    same" in out
     assert " %" in out
+    assert "same: of each pair by its distance alone" in out
     code, out, _ = run("search", query, crops, "--model", calibrated, "-k", 3, "--json")
     found = json.loads(out)["answers"][0]["matches"]
     assert all(0 <= m["probability"] <= 1 for m in found)
     code, out, _ = run("search", query, crops, "--model", calibrated.parent / "mine.onnx", "--views", "mirror")
     assert code == 0
     assert "same" not in out.splitlines()[1]
+    assert "same:" not in out
     code, _, err = run(
         "search", query, crops, "--views", "mirror", "--model", calibrated, "--calibration",
         calibrated.with_suffix(".calibration.json"),

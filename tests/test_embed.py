@@ -11,6 +11,7 @@ from reid.cache import Cache
 from reid.embed import Embedder, Skipped
 from reid.errors import ImageError, ModelError, ShapeError
 from reid.images import Preprocess
+from reid.matcher import search
 from reid.types import Crop, Embeddings
 from tests.conftest import tiny_model
 
@@ -40,6 +41,22 @@ def test_arrays_equal_files(embedder: Embedder, draw: Draw) -> None:
     assert embedder.arrays([]).shape == (0, 24)
     with pytest.raises(ShapeError, match="picture 0"):
         embedder.arrays([np.zeros((4, 4))])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("a.jpg", r"one picture was given, a.jpg; give a list of pictures, such as \['a.jpg'\]"),
+        (Path("a.jpg"), "one picture was given, a.jpg"),
+        ([np.zeros((4, 4, 3), np.uint8)], "a picture is ndarray; give paths or crops, and pictures that are decoded"),
+        (np.zeros((1, 4, 4, 3), np.uint8), "a picture is ndarray"),
+    ],
+)
+def test_what_is_no_list_of_pictures_is_told(embedder: Embedder, given: object, said: str) -> None:
+    with pytest.raises(ShapeError, match=said):
+        embedder(given)  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match="it must be Embeddings, which an Embedder makes"):
+        search(given, given)  # type: ignore[arg-type]
 
 
 def test_broken_pictures_are_left_out_and_named(embedder: Embedder, draw: Draw, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from reid import checkpoint, data, images
 from reid.drift import batches, chosen
-from reid.embed import Embedder
+from reid.embed import Embedder, find_model
 from reid.engines import cosines
 from reid.errors import DataError, ModelError
 from reid.export import Drift, Export, export_model, source
@@ -21,6 +22,7 @@ from reid.images import VIEWS
 from reid.nets.features import Features
 from reid.street import draw_street
 from reid.types import Crop, Embeddings
+from reid.verify import Verifier, beside
 from tests.conftest import Run, tiny_model
 
 HEIGHT, WIDTH = 32, 16
@@ -108,6 +110,23 @@ def test_what_lies_inside_changes_nothing(
     assert made.preprocess.inside == (inside != "nothing")
     assert made.preprocess.views == ("plain" if inside == "views" else views)
     assert made.engine.batch is None
+
+
+def test_a_calibration_goes_along_where_distances_mean_the_same(weights: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "small.safetensors", tmp_path / "out.onnx"
+    source.write_bytes(weights.read_bytes())
+    fitted = Verifier.load(beside(find_model("nano")))
+    assert export_model(source, out).calibration is None
+    fitted.save(beside(source))  # of another model
+    assert export_model(source, out).calibration is None
+    replace(fitted, model=Embedder(source).fingerprint).save(beside(source))
+    assert export_model(source, out).calibration == beside(out)
+    carried = Verifier.load(beside(out))
+    assert carried.model == Embedder(out).fingerprint
+    assert carried.probability(np.array([0.5])) == fitted.probability(np.array([0.5]))
+    replace(carried, prior=0.1).save(beside(out))  # somebody's own, for this very file
+    assert export_model(source, out).calibration == beside(out)
+    assert Verifier.load(beside(out)).prior == 0.1
 
 
 def test_half_precision_is_storage(weights: Path, street: list[Crop], tmp_path: Path) -> None:

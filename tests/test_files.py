@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,12 @@ def test_the_classic_line_gives_back_the_same_numbers() -> None:
     name, *values = files.classic_line("a/b.jpg", vector).split(",")
     assert name == "a/b.jpg"
     assert (np.array(values, dtype=np.float32) == vector).all()
+
+
+@pytest.mark.parametrize("name", ["a b.jpg", "a, b.jpg", 'say "a".jpg', "a\nb.jpg", "é.jpg"])
+def test_a_classic_line_is_comma_separated_whatever_the_name(name: str) -> None:
+    line = files.classic_line(name, np.float32([1, 0.5]))
+    assert list(csv.reader(io.StringIO(line, newline=""))) == [[name, "1", "0.5"]]
 
 
 def test_what_is_no_file_of_embeddings(tmp_path: Path) -> None:

@@ -366,6 +366,7 @@ def test_command_on_a_street(run: Run, tmp_path: Path, model: Path) -> None:
     assert f"Wrote {known}: 8 people by mean" in out
     code, out, _ = run("identify", query, known, "--model", model)
     assert (code, out.startswith(f"{query}: p0")) == (0, True)
+    assert "Each is taken for one of the 8 who are enrolled, the nearest; --open 0.01 lets it be nobody." in out
     code, out, _ = run("identify", tmp_path / "street", known, "--open", "0.2", "--together", "tracklet", "--json")
     assert code == 2  # the default model is another one
     code, out, _ = run(
@@ -377,7 +378,8 @@ def test_command_on_a_street(run: Run, tmp_path: Path, model: Path) -> None:
     code, _, err = run("identify", query, known, "--together", "tracklet", "--model", model)
     assert (code, "no crop of the query names its tracklet" in err) == (2, True)
     code, out, _ = run("identify", tmp_path / "street", known, "--open", "0.001", "--model", model)
-    assert "cannot be shown with so few strangers" in out
+    assert "just below the nearest stranger: a rate of 0.001 cannot be shown with so few strangers" in out
+    assert "taken for one of" not in out
     assert "queries whose person is named" in out
 
 
@@ -401,6 +403,7 @@ def test_command_refuses(run: Run, tmp_path: Path, model: Path) -> None:
         (tmp_path / "q.npz", tmp_path / "e.npz", "--save", tmp_path / "e.npz"): "does not end in .people",
         (tmp_path / "q.npz", tmp_path / "e.npz", "--open", 2): "must lie between 0 and 1",
         (tmp_path / "q.npz", tmp_path / "none.people"): "does not exist",
+        (tmp_path / "q.npz", tmp_path / "e.npz", "--impostors", tmp_path / "q.npz"): "give --open too",
     }.items():
         code, _, err = run("identify", *command)
         assert (code, said in err) == (2, True), err

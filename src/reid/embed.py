@@ -21,7 +21,7 @@ import numpy as np
 from reid import images
 from reid.distance import normalise
 from reid.engines import Engine, able, open_engine, reopen
-from reid.errors import ImageError, ModelError
+from reid.errors import ImageError, ModelError, ShapeError
 from reid.images import RGB, Preprocess
 from reid.types import Crop, Embeddings, Vectors
 
@@ -127,6 +127,7 @@ class Embedder:
 
         Raises:
             ImageError: a picture cannot be read and no `on_skip` was given.
+            ShapeError: what was given is one picture instead of several, or pictures that are decoded already.
         """
         done: list[Batch] = []
         for batch in self.stream(crops):
@@ -162,7 +163,7 @@ class Embedder:
         Each thread reads, decodes and embeds whole batches on its own. That keeps the cores busier than sharing each
         inference among them, where one thread that is still decoding holds up all the others.
         """
-        rest = (c if isinstance(c, Crop) else Crop(os.fspath(c)) for c in crops)
+        rest = _named(crops)
         first = list(islice(rest, self.batch * self.threads))
         step, threads = self._split(len(first))
         source = chain(first, rest)
@@ -289,6 +290,19 @@ class Embedder:
 
 
 _NOT_YET = np.empty(0, np.float32)
+
+
+def _named(crops: Iterable[Crop | str | os.PathLike[str]]) -> Iterator[Crop]:
+    """Crops, of which some are given as paths."""
+    if isinstance(crops, str | os.PathLike | Crop):
+        raise ShapeError(f"one picture was given, {crops}; give a list of pictures, such as [{crops!r}]")
+    for crop in crops:
+        if not isinstance(crop, Crop | str | os.PathLike):
+            raise ShapeError(
+                f"a picture is {type(crop).__name__}; give paths or crops, and pictures that are decoded already to "
+                "Embedder.arrays, as RGB arrays of shape (height, width, 3)"
+            )
+        yield crop if isinstance(crop, Crop) else Crop(os.fspath(crop))
 
 
 def _wanted(path: Path, own: Engine, like: str | None) -> Preprocess:

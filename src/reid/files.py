@@ -6,6 +6,7 @@ A table has a header: path, pid, camera, time, tracklet, role, extra, model, the
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -65,8 +66,15 @@ def is_embeddings(path: str | os.PathLike[str]) -> bool:
 
 
 def classic_line(name: str, vector: Vectors) -> str:
-    """`name,v1,…,vD`, as triplet-reid's trinet_embed.py prints it; 9 digits, which give back the same float32."""
-    return f"{name},{_digits(vector)}"
+    """`name,v1,…,vD`, as triplet-reid's trinet_embed.py prints it; 9 digits, which give back the same float32.
+
+    >>> classic_line("a.jpg", np.float32([0.5, 2])), classic_line("a, b.jpg", np.float32([1]))
+    ('a.jpg,0.5,2', '"a, b.jpg",1')
+    """
+    line = io.StringIO()
+    csv.writer(line).writerow([name])  # in quotes where that takes them
+    quoted = line.getvalue().removesuffix("\r\n")
+    return f"{quoted},{_digits(vector)}"
 
 
 def _digits(vector: Vectors) -> str:

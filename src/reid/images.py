@@ -148,13 +148,19 @@ def resize(image: RGB, height: int, width: int) -> RGB:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
+WANTED = (
+    "it must be an RGB array of shape (height, width, 3), as reid.images.read makes of a file and numpy.asarray of a "
+    "Pillow picture in RGB"
+)
+
+
 def check_rgb(image: object, name: str = "an image") -> RGB:
     """An array from a caller, checked to be (H, W, 3) uint8."""
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         given = (
             f"{type(image).__name__} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         )
-        raise ShapeError(f"{name} is {given}; it must be an RGB array of shape (height, width, 3)")
+        raise ShapeError(f"{name} is {given}; {WANTED}")
     if image.dtype != np.uint8:
         raise ShapeError(f"{name} has type {image.dtype}; it must be uint8 with values 0 to 255")
     return image

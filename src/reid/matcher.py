@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reid import data, files
 from reid.distance import top_k
 from reid.embed import Embedder, Skipped
-from reid.errors import DataError, ModelError
+from reid.errors import DataError, ModelError, ShapeError
 from reid.evaluation import codes
 from reid.gallery.address import is_address
 from reid.gallery.gallery import Gallery
@@ -68,9 +68,13 @@ def search(query: Embeddings, gallery: Embeddings, k: int = 10, only: Filter | N
         Ranking of (Q, k) gallery rows and Euclidean distances.
 
     Raises:
+        ShapeError: what was given is not embeddings.
         ModelError: the embeddings come from two models.
         DataError: the filter asks for cameras or times the gallery does not know.
     """
+    for what, given in (("query", query), ("gallery", gallery)):
+        if not isinstance(given, Embeddings):
+            raise ShapeError(f"the {what} is {type(given).__name__}; it must be Embeddings, which an Embedder makes")
     if query.model != gallery.model:
         raise ModelError(
             f"the query was embedded by model {query.model} and the gallery by {gallery.model}; "

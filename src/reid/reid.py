@@ -215,10 +215,7 @@ def _listed(pictures: Pictures, which: str) -> list[RGB]:
     if isinstance(pictures, np.ndarray) and pictures.ndim != 4:
         return [images.check_rgb(pictures, f"{which} picture")]
     if not isinstance(pictures, np.ndarray | Sequence) or isinstance(pictures, str | bytes):
-        raise ShapeError(
-            f"{which} picture is {type(pictures).__name__}; it must be an RGB array of shape (height, width, 3), or a "
-            "list of such"
-        )
+        raise ShapeError(f"{which} picture is {type(pictures).__name__}; {images.WANTED}, or a list of such")
     return [images.check_rgb(picture, f"picture {i} of {which} list") for i, picture in enumerate(pictures)]
 
 

@@ -63,7 +63,15 @@ def run(args: argparse.Namespace) -> None:
     files = [args.output, *([args.output.with_suffix(".bin")] if args.output.suffix.lower() == ".xml" else [])]
     size = sum(file.stat().st_size for file in files)
     if args.json:
-        print(json.dumps({"output": [str(file) for file in files], "bytes": size, "export": done.about["export"]}))
+        print(
+            json.dumps(
+                {"output": [str(file) for file in files], "bytes": size}
+                | {
+                    "calibration": str(done.calibration) if done.calibration else None,
+                    "export": done.about["export"],
+                }
+            )
+        )
         return
     checked, wants = done.about["export"], done.about["preprocess"]
     takes = "bytes" if wants.get("inside") else "floats, prepared"
@@ -77,3 +85,7 @@ def run(args: argparse.Namespace) -> None:
     )
     if done.drift:
         print(done.drift)
+    if done.calibration:
+        print(f"Its vectors are the source's, and so is the calibration that `reid verify` takes: {done.calibration}.")
+    else:
+        print(f"For `reid verify` it needs a calibration: reid verify --fit CROPS --model {args.output}")

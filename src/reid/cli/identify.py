@@ -60,6 +60,8 @@ def _people(name: str) -> Path:
 def run(args: argparse.Namespace) -> None:
     from reid import matcher
 
+    if args.impostors and args.open is None and not args.save:
+        raise DataError("--impostors is what --open learns its threshold from; give --open too, or leave it out")
     if not args.query and not args.save:
         raise DataError("only one thing was given; give pictures and who is known, or --save to enrol people for later")
     model = Model(args, cached=not args.no_cache)
@@ -135,6 +137,8 @@ def _lines(query: Embeddings, answers: Sequence[Identity]) -> Iterator[str]:
         first = query.crops[answer.rows[0]]
         more = f" and {len(answer.rows) - 1:,} more" if len(answer.rows) > 1 else ""
         named = [f"{c.pid}{_percent(c.probability)}" for c in answer.candidates]
+        if answer.threshold:
+            named[0] += f" at {answer.candidates[0].distance:.3f}"
         if answer.pid is None:
             known = _percent(None if answer.enrolled is None else 1 - answer.enrolled)
             who = f"nobody who is enrolled{known}; nearest: {', '.join(named)}"
@@ -154,12 +158,19 @@ def _percent(probability: float | None) -> str:
 
 def _notes(made: Identifier, query: Embeddings, answers: Sequence[Identity]) -> Iterator[str]:
     """What the threshold can promise, and how many answers are right where the queries name their people."""
-    for limit in dict.fromkeys(a.threshold for a in answers):
-        if limit and not limit.reached:
-            yield (
-                f"A rate of {limit.asked:g} cannot be shown with so few strangers: the threshold lies just below the "
-                "nearest of them. Enrol more people, or give --impostors."
-            )
+    limits = [limit for limit in dict.fromkeys(a.threshold for a in answers) if limit]
+    if not limits:
+        yield (
+            f"Each is taken for one of the {len(made.people_):,} who are enrolled, the nearest; --open 0.01 lets it be "
+            "nobody."
+        )
+    for limit in limits:
+        yield f"The threshold is a distance of {limit.distance:.3f}" + (
+            f"; {limit.reached:.1%} of strangers are expected to be nearer."
+            if limit.reached
+            else f", just below the nearest stranger: a rate of {limit.asked:g} cannot be shown with so few strangers. "
+            "Enrol more people, or give --impostors."
+        )
     if any(c.probability is None for a in answers[:1] for c in a.candidates):
         if made.calibrations_:
             yield "No probabilities: they are learnt from people of whom some crops can be left out and others kept."
@@ -170,11 +181,10 @@ def _notes(made: Identifier, query: Embeddings, answers: Sequence[Identity]) -> 
             "Most people are enrolled from one camera: thresholds and probabilities were learnt within it, and are too "
             "sure for pictures of another."
         )
-    open_set = any(a.threshold for a in answers)
     judged = [
         (a.pid, query.crops[a.rows[0]].pid)
         for a in answers
-        if query.crops[a.rows[0]].pid in made.people_ or (open_set and query.crops[a.rows[0]].pid)
+        if query.crops[a.rows[0]].pid in made.people_ or (limits and query.crops[a.rows[0]].pid)
     ]
     if judged:
         right = sum(said == (truth if truth in made.people_ else None) for said, truth in judged)

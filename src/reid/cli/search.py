@@ -25,6 +25,8 @@ EXAMPLE = (
     "  reid search photo.jpg people.db --people"
 )
 
+ALONE = "of each pair by its distance alone, as likely as not beforehand; the pictures' quality is not looked at"
+
 
 def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("query", nargs="+", help="one or more pictures, a folder, a list, a CSV or embeddings")
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         ("Answers per query", str(args.k)),
     ]
     facts += [("Only", "; ".join(said))] if (said := _said(args)) else []
-    facts += [("Probability", f"of each pair alone, as likely as not beforehand; {verifier}")] if verifier else []
+    facts += [("Probability", f"{ALONE}; {verifier}")] if verifier else []
     answer(query.crops, answers, facts, seconds, args.html, args.json, filters)
 
 
@@ -136,6 +138,8 @@ def answer(
         return
     for query, found in zip(queries, answers, strict=True):
         print("\n".join(table(query, found)))
+    if any(match.probability is not None for found in answers for match in found):
+        print(f"same: {ALONE}, which `reid verify` does.")
     if html:
         print(f"Page with the pictures: {html.resolve()}")
 

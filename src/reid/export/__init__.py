@@ -16,7 +16,7 @@ from torch import nn
 from reid import checkpoint, images, old
 from reid.disk import replacing
 from reid.drift import KEPT, Drift, batches, check_enough, chosen
-from reid.embed import Embedder, Skipped, pair_head
+from reid.embed import Embedder, Skipped, find_model, pair_head
 from reid.errors import ModelError
 from reid.evaluation import FEWEST_PEOPLE
 from reid.export.files import place, save, told
@@ -25,6 +25,7 @@ from reid.export.source import Source, from_graph, from_net
 from reid.export.wrapping import wrap_onnx
 from reid.images import RGB, Preprocess
 from reid.types import Crop
+from reid.verify import Verifier, beside
 
 __all__ = [
     "INSIDE",
@@ -42,6 +43,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 INSIDE = ("nothing", "pixels", "views")
 LEAST = {"fp32": 0.9999, "fp16": 0.999, "int8": -1.0}
 """Cosine to the network on noise; what eight bits do to noise says nothing, the sample decides."""
+MOVED = 1e-3
+"""Of a vector's length that it may differ from the source's by, for a calibration to hold on."""
 CALIBRATION = 256
 """Pictures that ranges are taken from."""
 
@@ -80,10 +83,12 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: its metadata, and how far it drifts on the sample, None without one."""
+    """What was written: its metadata, how far it drifts on the sample, None without one, and the calibration that lies
+    beside it now, None where the source has none, or makes other vectors."""
 
     about: dict[str, Any]
     drift: Drift | None
+    calibration: Path | None = None
 
 
 def export_onnx(
@@ -158,7 +163,25 @@ def export_model(
         else:
             found = from_net(*old.load(path, how.net, how.like), how.inside, how.views, Path(folder))
         made = Path(folder, f"made{out.suffix.lower()}")
-        return _Trial(found, how, sample, progress, on_skip).write(out, made, card)
+        done = _Trial(found, how, sample, progress, on_skip).write(out, made, card)
+    return replace(done, calibration=_carried(source, out, how.like))
+
+
+def _carried(source: str | os.PathLike[str], target: Path, like: str | None) -> Path | None:
+    """The calibration beside a model written beside its export too, if distances mean the same there."""
+    path, own = find_model(source), beside(target)
+    if not beside(path).is_file():
+        return None
+    verifier, before, after = Verifier.load(beside(path)), Embedder(path, like=like), Embedder(target)
+    size = 8, before.preprocess.height, before.preprocess.width, 3
+    noise = list(np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8))
+    vectors = before.arrays(noise)
+    moved = np.linalg.norm(after.arrays(noise) - vectors, axis=1) / np.linalg.norm(vectors, axis=1)
+    if before.fingerprint != verifier.model or moved.max() > MOVED:
+        return None
+    if not (own.is_file() and Verifier.load(own).model == after.fingerprint):
+        replace(verifier, model=after.fingerprint).save(own)
+    return own
 
 
 def _calibration(crops: Sequence[Crop], preprocess: Preprocess) -> RGB:
