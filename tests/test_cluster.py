@@ -278,6 +278,9 @@ def test_a_prior_keeps_apart_who_cannot_have_been_there_in_time() -> None:
     assert with_prior > without
     with pytest.raises(ModelError, match="fitted for model"):
         cluster(made, prior=replace(prior, model="other"))
+    elsewhere = Embeddings(made.vectors, tuple(replace(c, camera="1") for c in made.crops), "drawn")
+    with pytest.raises(DataError, match=r"none of these cameras \(1\), it knows a, b"):
+        cluster(elsewhere, prior=prior)
 
 
 def test_few_crops() -> None:
