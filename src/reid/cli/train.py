@@ -105,11 +105,12 @@ def run(args: argparse.Namespace) -> None:
 def named(sources: Sequence[str], split: str | None) -> Iterator[tuple[str, list[Crop]]]:
     """Each source's people, by a name that tells the sources apart."""
     from reid import data
+    from reid.data import splits
 
     names = [Path(source).name or source for source in sources]
     for i, source in enumerate(sources):
         crops = data.read(source, split)
-        if split is None and any(c.extra.get("split") == "train" for c in crops):
+        if split is None and "train" in splits.names(crops):
             crops = [c for c in crops if c.extra.get("split") == "train"]
         name = names[i] if names.count(names[i]) == 1 else f"{names[i]}-{i + 1}"
         yield name, [c for c in crops if c.pid is not None and c.role == "person"]
