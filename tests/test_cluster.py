@@ -298,9 +298,10 @@ def test_refusals() -> None:
     twice = tuple(replace(c, camera="a", time=1.0, tracklet="t") for c in made.crops[:2])
     cases: list[tuple[str, Callable[[], Any]]] = [
         ("it can be linkage, dbscan", lambda: cluster(made, "k-means")),  # type: ignore[arg-type]
-        ("below 1", lambda: cluster(made, within=1.0)),
+        ("within is 1.0; it must be at least 0 and below 1$", lambda: cluster(made, within=1.0)),
         ("at least 0", lambda: cluster(made, within=-0.1)),
-        ("k1 at least 1", lambda: cluster(made, k1=0)),
+        ("k1 is 0; it must be at least 1$", lambda: cluster(made, k1=0)),
+        (f"k1 is {len(made)} of {len(made)} crops or tracklets", lambda: cluster(made, k1=len(made))),
         ("unless-alike, strict, off", lambda: cluster(made, cannot_link="maybe")),  # type: ignore[arg-type]
         ("tracklet t has two crops", lambda: cluster(Embeddings(made.vectors[:2], twice, "drawn"))),
         ("nothing to measure", lambda: agreement(np.zeros(1, dtype=int), [Crop("a")])),
