@@ -156,6 +156,44 @@ def test_evaluate_in_halves_and_by_tracklet(run: Run, people: Embeddings, tmp_pa
         assert said in err
 
 
+def test_options_without_effect_are_refused(run: Run, people: Embeddings, tmp_path: Path) -> None:
+    files.save(people, tmp_path / "e.npz")
+    for options, said in (
+        (("--similarity",), "give --distances as well"),
+        (("--similarity", "--ranking", "r.npy"), "give --distances as well"),
+        (("--array", "a"), "give --distances or --ranking as well"),
+        (("--alone",), "give --rerank as well"),
+        (("--tracklets",), "no crop is in one"),
+    ):
+        code, out, err = run("evaluate", tmp_path / "e.npz", *options)
+        assert (code, out, said in err) == (2, "", True), err
+
+
+def test_figures_are_set_beside_papers_only_where_they_can_be(run: Run, people: Embeddings, tmp_path: Path) -> None:
+    def compared(made: Embeddings, *options: object, **changed: object) -> str:
+        crops = [replace(crop, **changed) for crop in made.crops]  # type: ignore[arg-type]
+        files.save(Embeddings(made.vectors, tuple(crops), made.model), tmp_path / "q.npz")
+        code, out, err = run("evaluate", tmp_path / "q.npz", *options, "--html", tmp_path / "r.html")
+        assert code == 0, err
+        said = out.splitlines()[-1]
+        assert said in (tmp_path / "r.html").read_text()
+        return said
+
+    gallery, first = tmp_path / "g.npz", np.array([crop.name == "0.jpg" for crop in people.crops])
+    files.save(people[~first], gallery)
+    query = people[first]
+    assert "nearly every paper" in compared(query, gallery)
+    split = [replace(c, extra={"split": "query" if first[i] else "gallery"}) for i, c in enumerate(people.crops)]
+    assert "nearly every paper" in compared(Embeddings(people.vectors, tuple(split), people.model))
+    assert "itself only: reid chose the queries" in compared(people)
+    assert "figures of the same people" in compared(people, "--hold-out", 3)
+    assert "itself only: cameras are unknown" in compared(query, gallery, camera=None)
+    assert "itself only: vectors are means of tracklets" in compared(query, gallery, "--tracklets", tracklet="t")
+    assert "itself only: one person alone" in compared(query[:3], gallery)
+    assert "itself only: queries are in the gallery too" in compared(people, gallery)
+    assert "it is easier than market1501" in compared(people, "--protocol", "cross-camera")
+
+
 def test_search_filters(run: Run, street: Path, model: Path, tmp_path: Path) -> None:
     run("embed", street, "-o", tmp_path / "street.npz", "--model", model)
     made = files.load(tmp_path / "street.npz")

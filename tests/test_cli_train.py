@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reid import checkpoint
+from reid import checkpoint, data
+from reid.data import table
 from reid.recipes import RECIPES
 from reid.street import draw_street
 from tests.conftest import Run
@@ -87,3 +88,33 @@ def test_mistakes_get_one_sentence(street: Path, tmp_path: Path, run: Run, argum
     code, _, err = run("train", street, "-o", tmp_path / "run", *SMALL, *arguments)
     assert code == 2
     assert sentence in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("arguments", [["--net", "resnet51"], ["--loss", "best"]])
+def test_what_is_unknown_is_refused_before_the_plan(
+    street: Path, tmp_path: Path, run: Run, arguments: list[str]
+) -> None:
+    code, _, err = run("train", street, "-o", tmp_path / "run", *SMALL, *arguments)
+    assert (code, len(err.splitlines())) == (2, 1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").touch()
+    code, _, err = run("train", street, "-o", tmp_path / "run", *SMALL)
+    assert (code, len(err.splitlines()), "is not empty" in err) == (2, 1, True)
+
+
+def test_one_person_is_not_enough(street: Path, tmp_path: Path, run: Run) -> None:
+    crops = data.read(street)
+    table.write(tmp_path / "one.csv", [crop for crop in crops if crop.pid == crops[0].pid])
+    code, _, err = run("train", tmp_path / "one.csv", "-o", tmp_path / "run", "--quiet")
+    assert (code, "needs crops of two people or more, and there is one" in err.splitlines()[-1]) == (2, True), err
+    code, _, err = run("train", street, "-o", tmp_path / "run", *SMALL, "--hold-out", "9")
+    assert (code, "beside those held out; hold out fewer" in err.splitlines()[-1]) == (2, True), err
+
+
+def test_a_misspelt_split_is_not_trained_on(street: Path, tmp_path: Path, run: Run) -> None:
+    crops = data.read(street)
+    table.write(
+        tmp_path / "s.csv", crops, {crop.path: "Train" if crop.pid != crops[0].pid else "test" for crop in crops}
+    )
+    code, _, err = run("train", tmp_path / "s.csv", "-o", tmp_path / "run", *SMALL)
+    assert (code, "'Train', which looks like train" in err) == (2, True), err

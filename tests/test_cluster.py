@@ -278,6 +278,9 @@ def test_a_prior_keeps_apart_who_cannot_have_been_there_in_time() -> None:
     assert with_prior > without
     with pytest.raises(ModelError, match="fitted for model"):
         cluster(made, prior=replace(prior, model="other"))
+    elsewhere = Embeddings(made.vectors, tuple(replace(c, camera="1") for c in made.crops), "drawn")
+    with pytest.raises(DataError, match=r"none of these cameras \(1\), it knows a, b"):
+        cluster(elsewhere, prior=prior)
 
 
 def test_few_crops() -> None:
@@ -295,9 +298,10 @@ def test_refusals() -> None:
     twice = tuple(replace(c, camera="a", time=1.0, tracklet="t") for c in made.crops[:2])
     cases: list[tuple[str, Callable[[], Any]]] = [
         ("it can be linkage, dbscan", lambda: cluster(made, "k-means")),  # type: ignore[arg-type]
-        ("below 1", lambda: cluster(made, within=1.0)),
+        ("within is 1.0; it must be at least 0 and below 1$", lambda: cluster(made, within=1.0)),
         ("at least 0", lambda: cluster(made, within=-0.1)),
-        ("k1 at least 1", lambda: cluster(made, k1=0)),
+        ("k1 is 0; it must be at least 1$", lambda: cluster(made, k1=0)),
+        (f"k1 is {len(made)} of {len(made)} crops or tracklets", lambda: cluster(made, k1=len(made))),
         ("unless-alike, strict, off", lambda: cluster(made, cannot_link="maybe")),  # type: ignore[arg-type]
         ("tracklet t has two crops", lambda: cluster(Embeddings(made.vectors[:2], twice, "drawn"))),
         ("nothing to measure", lambda: agreement(np.zeros(1, dtype=int), [Crop("a")])),

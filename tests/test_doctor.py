@@ -225,6 +225,15 @@ def test_roles_splits_and_queries_without_a_match(draw: Draw, tmp_path: Path) ->
     assert "1 distractor, 1 junk crop" in found.text()
 
 
+def test_a_misspelt_split_is_told(draw: Draw, tmp_path: Path) -> None:
+    crops = [Crop(str(draw(f"{i}.jpg")), str(i % 2), str(i % 3)) for i in range(6)]
+    table.write(tmp_path / "s.csv", crops, {c.path: "galery" if i % 2 else "query" for i, c in enumerate(crops)})
+    found = examine(tmp_path / "s.csv")
+    (wrong,) = (one for one in found.findings if one.kind == "splits")
+    assert wrong.text == "Split has 'galery', which looks like gallery (it has galery, query)."
+    assert "its splits cannot be evaluated" in found.verdict
+
+
 def test_a_time_split_searches_its_training_part(draw: Draw, tmp_path: Path) -> None:
     crops = [
         Crop(str(draw(f"{p}_{i}.jpg", seed=10 * p + i)), str(p), camera, time=float(i))

@@ -29,6 +29,10 @@ def evaluate(distances: object, protocol: str = "market1501", ranks: tuple[int, 
     return evaluation.evaluate_distances(distances, query, GALLERY, protocol, ranks)  # type: ignore[arg-type]
 
 
+def in_split(crop: Crop, name: str) -> Crop:
+    return replace(crop, extra={"split": name})
+
+
 def with_value(value: float) -> np.ndarray:
     broken = GOOD.copy()
     broken[1, 2] = value
@@ -81,11 +85,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "ranks out of order": (
         lambda _: evaluate(GOOD, ranks=(5, 1)),
-        "ranks are [5, 1]; they must ascend, each once, from 1 to 50",
+        "ranks are [5, 1]; they must ascend, each once, from 1 on",
     ),
     "a rank twice": (
         lambda _: evaluate(GOOD, ranks=(1, 1)),
-        "ranks are [1, 1]; they must ascend, each once, from 1 to 50",
+        "ranks are [1, 1]; they must ascend, each once, from 1 on",
     ),
     "a ranking whose distances do not ascend": (
         lambda _: Ranking(np.array([[0, 1]]), np.array([[0.5, 0.1]])),
@@ -105,8 +109,43 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "people named otherwise in the two sets": (
         lambda _: evaluate(GOOD, who="p"),
-        "queries with a match in the gallery that the market1501 protocol counts: none of 2; `reid show` explains "
-        "which people can be evaluated",
+        "nobody is both among the queries (such as p1) and in the gallery (such as 1); name people alike in both",
+    ),
+    "nobody named": (
+        lambda _: evaluation.query_and_gallery([Crop("a.jpg"), Crop("b.jpg")]),
+        "nobody is named, so there is nobody to search for; name people, in a table with a column pid or by a folder "
+        "for each",
+    ),
+    "queries without names": (
+        lambda _: evaluation.evaluate_distances(GOOD, [Crop("a.jpg"), Crop("b.jpg")], GALLERY),
+        "nobody is named among the queries, so there is nobody to search for; name people, in a table with a column "
+        "pid or by a folder for each",
+    ),
+    "a single camera": (
+        lambda _: evaluation.evaluate_distances(GOOD, [replace(crop, camera="b") for crop in QUERY], GALLERY),
+        "all crops are from camera b, and the market1501 protocol takes out what the query's own camera saw; add crops "
+        "of these people from another camera, or evaluate with the diagonal protocol",
+    ),
+    "each person in one camera": (
+        lambda _: evaluation.evaluate_distances(
+            GOOD, [QUERY[0], replace(QUERY[1], camera="b")], [replace(GALLERY[0], camera="a"), *GALLERY[1:]]
+        ),
+        "everybody is in one camera or one picture only, and the market1501 protocol takes out what the query's own "
+        "camera saw; add crops of these people from another camera, or evaluate with the diagonal protocol",
+    ),
+    "nobody held out": (
+        lambda _: evaluation.query_and_gallery(GALLERY, 0),
+        "people to be held out: 0, of 3; hold out 1 to 3",
+    ),
+    "a misspelt split": (
+        lambda _: evaluation.query_and_gallery([in_split(QUERY[0], "query"), in_split(GALLERY[0], "galery")]),
+        "split has 'galery', which looks like gallery (it has galery, query); write gallery, or call another part "
+        "otherwise",
+    ),
+    "queries without a gallery": (
+        lambda _: evaluation.query_and_gallery([in_split(QUERY[0], "query"), in_split(GALLERY[0], "test")]),
+        "split has query but no gallery (it has query, test); call the crops that are the gallery so, or hold people "
+        "out instead",
     ),
     "a protocol that does not exist": (
         lambda _: evaluate(GOOD, "market"),

@@ -333,8 +333,12 @@ def test_refusals() -> None:
         (DataError, "impostors who are enrolled: 3, such as p000", lambda: Identifier().fit(drawn(5), query)),
         (DataError, "must lie between 0 and 1", lambda: made.threshold(0)),
         (DataError, "must lie between 0 and 1", lambda: made.identify(query, fpir=1.0)),
-        (DataError, "at least 1 candidate", lambda: made.identify(query, k=0)),
-        (DataError, "crop, tracklet, all", lambda: made.identify(query, together="person")),  # type: ignore[arg-type]
+        (DataError, "k is 0; ask for at least 1 candidate$", lambda: made.identify(query, k=0)),
+        (
+            DataError,
+            "together is 'person'; it can be crop, tracklet, all$",
+            lambda: made.identify(query, together="person"),
+        ),  # type: ignore[arg-type]
         (DataError, "people enrolled: 1, too few", lambda: Identifier().fit(drawn(1)).identify(query, fpir=0.1)),
         (DataError, "an SVM tells one from others", lambda: Identifier("svm").fit(drawn(1))),
         (ShapeError, "both must be", lambda: Calibration(np.zeros(2, np.float32), np.zeros(3))),

@@ -91,7 +91,7 @@ def test_evaluation_refuses_what_makes_no_sense(people: Embeddings) -> None:
     with pytest.raises(DataError, match="market1501, cuhk03, cross-camera, diagonal"):
         evaluate(people, people, "markt")
     strangers = Embeddings(people.vectors, tuple(Crop(c.path, "nobody") for c in people.crops), people.model)
-    with pytest.raises(DataError, match="none of 108"):
+    with pytest.raises(DataError, match=r"such as nobody\) and in the gallery \(such as 0\)"):
         evaluate(strangers, people)
 
 
@@ -138,6 +138,9 @@ def kept(protocol: str, q: Crop, g: Crop) -> bool:
     return {"market1501": market, "cuhk03": market, "cross-camera": not same_camera, "diagonal": True}[protocol]
 
 
+UNMATCHED = "nobody is|everybody is|all crops are|own picture is all"
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_every_protocol_equals_a_plain_loop(protocol: str) -> None:
     compared = 0
@@ -151,7 +154,7 @@ def test_every_protocol_equals_a_plain_loop(protocol: str) -> None:
         valid = [r for r in rows if r]
         blind = protocol == "cross-camera" and not any(q.camera for q in query)
         if not valid or blind:
-            with pytest.raises(DataError, match="no query names its camera" if blind else "none of"):
+            with pytest.raises(DataError, match="no query names its camera" if blind else UNMATCHED):
                 evaluate_distances(distances, query, gallery, protocol)
             continue
         report = evaluate_distances(distances, query, gallery, protocol)
@@ -232,6 +235,38 @@ def test_queries_and_gallery_of_a_data_set(people: Embeddings) -> None:
     assert (len(query), len(gallery)) == (36, 72)
     query, gallery = query_and_gallery(split(c0="train", c1="query", c2="gallery"), 2)
     assert len({c.pid for c in query}) == 2
+    query, _ = query_and_gallery(split(c0="train", c1="test", c2="test"))
+    assert len(query) == 36
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (("query", "galery"), r"'galery', which looks like gallery \(it has galery, query\); write gallery"),
+        (("query", "gallery", "galery"), "'galery', which looks like gallery"),
+        (("Query", "Gallery"), "'Gallery', which looks like gallery"),
+        (("query", "train "), "'train ', which looks like train"),
+        (("query", "test"), r"query but no gallery \(it has query, test\)"),
+        (("query", "train", "test"), r"query but no gallery \(it has query, test, train\)"),
+        (("query",), "query but no gallery"),
+        (("train", "gallery"), "gallery but no query"),
+    ],
+)
+def test_splits_that_are_misspelt_or_half_there_are_refused(parts: tuple[str, ...], said: str) -> None:
+    crops = [Crop(f"{i}.jpg", str(i % 3), str(i % 2), extra={"split": parts[i % len(parts)]}) for i in range(12)]
+    with pytest.raises(DataError, match=said):
+        query_and_gallery(crops)
+    assert query_and_gallery(crops, 2)[0]
+
+
+def test_any_rank_can_be_asked_for(people: Embeddings) -> None:
+    assert evaluate(people, people, ranks=(1, 500)).metrics["rank-500"] == 1
+    seen = outcomes(pairwise(people.vectors, people.vectors), people.crops, people.crops)
+    with pytest.raises(ShapeError, match=r"ranks are \[60\], of outcomes up to rank 50"):
+        seen.table([60])
+    for ranks in ([0], [5, 1], [1, 1]):
+        with pytest.raises(ShapeError, match="from 1 on"):
+            seen.table(ranks)
 
 
 def draw_single_shots(distances: np.ndarray, query: Crop, gallery: list[Crop], rng: np.random.Generator) -> int:

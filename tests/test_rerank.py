@@ -203,10 +203,18 @@ def test_it_brings_people_together() -> None:
     assert after.max() <= 1 + 1e-6
 
 
-@pytest.mark.parametrize("bad", [{"k1": 0}, {"k2": 0}, {"weight": 1.5}])
-def test_settings_are_checked(bad: dict[str, float]) -> None:
-    with pytest.raises(ShapeError, match="must be at least 1"):
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"k1": 0}, "k1 is 0; it must be at least 1"),
+        ({"k2": 0}, "k2 is 0; it must be at least 1"),
+        ({"weight": 1.5}, "the weight is 1.5; it must lie in [0, 1]"),
+    ],
+)
+def test_settings_are_checked(bad: dict[str, float], said: str) -> None:
+    with pytest.raises(ShapeError) as error:
         KReciprocal(**bad)  # type: ignore[arg-type]
+    assert str(error.value) == said
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 3.0])

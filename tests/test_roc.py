@@ -62,7 +62,7 @@ def test_verification_equals_a_loop_over_all_pairs(protocol: str, weighting: cas
         case = random_case(seed)
         found = slow.pairs(*case, protocol, weighting)
         if len({p.same for p in found}) < 2:
-            with pytest.raises(DataError, match=r"none of|every pair"):
+            with pytest.raises(DataError, match=r"nobody is|everybody is|all crops are|own picture is all|every pair"):
                 verification(*case, protocol, weighting)
             continue
         seen = verification(*case, protocol, weighting, RATES)
@@ -354,7 +354,7 @@ def test_what_cannot_be_measured_is_refused(people: Embeddings) -> None:
     strangers = [Crop(c.path, f"not {c.pid}", c.camera) for c in crops]
     alone = [replace(c, pid="1") for c in crops]
     for measure in (verification, open_set):
-        with pytest.raises(DataError, match="none of 108"):
+        with pytest.raises(DataError, match="nobody is both"):
             measure(whole, strangers, crops)
         with pytest.raises(DataError, match="'markt'; it can be market1501"):
             measure(whole, crops, crops, "markt")

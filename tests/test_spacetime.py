@@ -376,6 +376,25 @@ def test_mistakes_are_explained(prior: TransitionPrior) -> None:
         TransitionPrior.fit(walkers(4, 0), limit=0)
 
 
+@pytest.mark.parametrize("reranking", [None, KReciprocal()])
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_prior_that_can_say_nothing_is_refused(
+    prior: TransitionPrior, reranking: KReciprocal | None, side: int
+) -> None:
+    weighted = replace(prior, weight=0.1, model="drawn", metric="squared")
+    for changed, said in (
+        ({"camera": "1"}, r"knows none of these cameras \(1\), it knows c0, c1, c2"),
+        ({"time": None}, "none of 8 crops has both"),
+        ({"camera": None}, "none of 8 crops has both"),
+    ):
+        sets = list(halves(embedded(walkers(4, 0), 0.5)))[::-1]
+        sets = [sets[0][:8], sets[1][:8]]
+        crops = tuple(replace(c, **changed) for c in sets[side].crops)
+        sets[side] = Embeddings(sets[side].vectors, crops, "drawn")
+        with pytest.raises(DataError, match=said):
+            evaluate(sets[0], sets[1], reranking=reranking, prior=weighted)
+
+
 @pytest.mark.parametrize("back", [0.5, 0.35])
 def test_clocks_are_found(back: float) -> None:
     """Four clocks, 250 people, a twentieth of whom come back much later."""

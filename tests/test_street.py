@@ -203,9 +203,9 @@ def test_perspective() -> None:
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="people is 0"):
+    with pytest.raises(DataError, match=r"people is 0; it must be at least 1$"):
         draw_street(tmp_path, people=0)
-    with pytest.raises(DataError, match="seed -1"):
+    with pytest.raises(DataError, match="seed is -1; it must be at least 0"):
         draw_street(tmp_path, seed=-1)
     with pytest.raises(DataError, match="hair is 'mohawk'; it can be bald, short"):
         replace(look(0), hair="mohawk")

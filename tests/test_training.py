@@ -191,6 +191,14 @@ def test_a_run_that_patience_ended_stays_ended(crops: list[Crop], tmp_path: Path
         assert len(lines(tmp_path / "run")) == 2
 
 
+def test_resuming_where_nothing_is_starts_anew_and_says_so(crops: list[Crop], tmp_path: Path) -> None:
+    config, told = replace(PLAIN, stages=(Stage(1, 64, 32),)), list[str]()
+    for _ in range(2):
+        train(crops, config, tmp_path / "run", resume=True, tell=told.append)
+        assert told.count(f"{tmp_path / 'run'} holds nothing to go on with; this run starts anew") == 1
+    assert any(line.startswith("going on after step") for line in told)
+
+
 def test_people_held_out_are_validated_by_what_is_known_of_them(crops: list[Crop], tmp_path: Path) -> None:
     config = replace(PLAIN, stages=(Stage(1, 64, 32),))
     one = [replace(crop, camera="one") for crop in crops]

@@ -228,6 +228,8 @@ def _verdict(found: Diagnosis, testable: int) -> str:
     text += " Good to train on" if people >= FEW else " Enough to try training on"
     if "query" not in found.splits and (not testable or kinds & {"no-cameras", "one-camera"}):
         text += "; matches across cameras cannot be evaluated"
+    elif "splits" in kinds:
+        text += "; its splits cannot be evaluated"
     elif any(one.kind == "queries-without-match" and one.level == "problem" for one in found.findings):
         text += "; but no query has a match that counts"
     elif "query" in found.splits:

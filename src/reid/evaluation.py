@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid import metrics
+from reid.data.splits import searched
 from reid.distance import Metric, blocks, in_threads, means
 from reid.errors import DataError, ModelError, ShapeError
 from reid.metrics import Rows
@@ -58,8 +59,10 @@ class Outcomes:
     def table(self, ranks: Sequence[int]) -> dict[str, NDArray[np.float64]]:
         """Each metric's value for each counted query, by the metric's name; a metric is the mean."""
         most = self.within.shape[1]
-        if list(ranks) != sorted(set(ranks)) or not all(1 <= r <= most for r in ranks):
-            raise ShapeError(f"ranks are {list(ranks)}; they must ascend, each once, from 1 to {most}")
+        if list(ranks) != sorted(set(ranks)) or min(ranks, default=1) < 1:
+            raise ShapeError(f"ranks are {list(ranks)}; they must ascend, each once, from 1 on")
+        if max(ranks, default=1) > most:
+            raise ShapeError(f"ranks are {list(ranks)}, of outcomes up to rank {most}; ask `outcomes` for more")
         found = {f"rank-{r}": self.within[:, r - 1] for r in ranks}
         return found | {"mAP": self.plain, "mAP-trapezoid": self.trapezoid, "mINP": self.inp}
 
@@ -210,7 +213,7 @@ def outcomes(
             measure(first, block, slice(0, len(block)))
     counted = np.flatnonzero([len(h) for h in hits])
     if not len(counted):
-        raise unmatched(len(query), protocol)
+        raise unmatched(query, gallery, protocol)
     kept = [hits[i] for i in counted]
     return Outcomes(
         counted,
@@ -224,11 +227,34 @@ def outcomes(
     )
 
 
-def unmatched(queries: int, protocol: str) -> DataError:
-    """What to say where no query can be counted."""
+def unmatched(query: Sequence[Crop], gallery: Sequence[Crop], protocol: str) -> DataError:
+    """What to say where no query can be counted: why not."""
+    asked, there = ({c.pid for c in side if c.pid is not None and c.role == "person"} for side in (query, gallery))
+    if not asked or not there:
+        return _nobody("" if not asked and not there else " in the gallery" if asked else " among the queries")
+    if not asked & there:
+        return DataError(
+            f"nobody is both among the queries (such as {min(asked)}) and in the gallery (such as {min(there)}); name "
+            "people alike in both"
+        )
+    if protocol == "diagonal":
+        return DataError("a query's own picture is all that the gallery has of its person; add crops of these people")
+    cameras = {c.camera for c in (*query, *gallery) if c.role == "person" and c.pid in asked & there}
+    where = (
+        f"all crops are from camera {min(map(str, cameras))}"
+        if len(cameras - {None}) == len(cameras) == 1
+        else ("everybody is in one camera or one picture only")
+    )
     return DataError(
-        f"queries with a match in the gallery that the {protocol} protocol counts: none of {queries}; `reid show` "
-        "explains which people can be evaluated"
+        f"{where}, and the {protocol} protocol takes out what the query's own camera saw; add crops of these people "
+        "from another camera, or evaluate with the diagonal protocol"
+    )
+
+
+def _nobody(where: str = "") -> DataError:
+    return DataError(
+        f"nobody is named{where}, so there is nobody to search for; name people, in a table with a column pid or by a "
+        "folder for each"
     )
 
 
@@ -269,7 +295,7 @@ def hold_out(crops: Sequence[Crop], people: int) -> tuple[list[Crop], list[Crop]
     named = [c for c in crops if c.pid is not None and c.role == "person"]
     everyone = sorted({c.pid for c in named if c.pid is not None})
     if not 0 <= people <= len(everyone):
-        raise DataError(f"people to be held out: {people}, of {len(everyone)}; hold out 1 to {len(everyone)}")
+        raise _not_so_many(people, len(everyone))
     held = set(everyone[-people:] if people else ())
     train = [c for c in named if c.pid not in held]
     query: list[Crop] = []
@@ -280,6 +306,10 @@ def hold_out(crops: Sequence[Crop], people: int) -> tuple[list[Crop], list[Crop]
         seen.add((crop.pid, crop.camera))
         (query if is_first else gallery).append(crop)
     return train, query, gallery
+
+
+def _not_so_many(people: int, everyone: int) -> DataError:
+    return DataError(f"people to be held out: {people}, of {everyone}; hold out 1 to {everyone}")
 
 
 def protocol_for(query: Sequence[Crop], gallery: Sequence[Crop]) -> str:
@@ -307,14 +337,19 @@ def query_and_gallery(crops: Sequence[Crop], people: int | None = None) -> tuple
     Where the crops' `split` names queries, those are searched in the gallery, or where there is none, as after a split
     by time, in the training crops. Otherwise, or when a number of people is given, those of `hold_out`: the last so
     many people, or all.
+
+    Raises:
+        DataError: nobody is named, so many people cannot be held out, or the splits are misspelt or half there.
     """
-    if people is None:
-        split = [c.extra.get("split") for c in crops]
-        searched = "gallery" if "gallery" in split else "train"
-        if "query" in split and searched in split:
-            chosen = [[c for c, s in zip(crops, split, strict=True) if s == name] for name in ("query", searched)]
-            return chosen[0], chosen[1]
-    _, query, gallery = hold_out(crops, len({c.pid for c in crops if c.pid}) if people is None else people)
+    if people is None and (part := searched(crops)):
+        query, gallery = ([c for c in crops if c.extra.get("split") == name] for name in ("query", part))
+        return query, gallery
+    everyone = len({c.pid for c in crops if c.pid is not None and c.role == "person"})
+    if not everyone:
+        raise _nobody()
+    if people is not None and people < 1:
+        raise _not_so_many(people, everyone)
+    _, query, gallery = hold_out(crops, everyone if people is None else people)
     return query, gallery or query
 
 

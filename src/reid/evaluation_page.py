@@ -33,12 +33,17 @@ _PEOPLE = ("person", "mean AP", "first right", "latest at", "queries")
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What the page can show beyond the outcomes, from `breakdown` and `roc`; a part that is None is left out."""
+    """What the page can show beyond the outcomes, from `breakdown` and `roc`; a part that is None is left out.
+
+    Attributes:
+        compare: with whose figures these can be compared, where it is not those that the protocol names.
+    """
 
     cameras: CameraPairs | None = None
     roc: Roc | None = None
     spread: Spread | None = None
     nearest: Ranking | None = None
+    compare: str = ""
 
 
 def page(
@@ -70,7 +75,7 @@ def page(
         )
     pictures = Pictures()
     parts = [
-        ("figures", "Figures", _figures(report) + _notes(report, outcomes, query, gallery)),
+        ("figures", "Figures", _figures(report) + _notes(report, outcomes, query, gallery, details.compare)),
         ("ranking", "Ranking", ranking(report, outcomes, query)),
         ("verification", "Same person or not", verification(details.roc, details.spread)),
         ("cameras", "Camera to camera", camera_tables(details.cameras, outcomes, query)),
@@ -130,10 +135,10 @@ def _figures(report: Report) -> str:
     return f'<dl class="tiles">{"".join(tiles)}</dl>\n'
 
 
-def _notes(report: Report, outcomes: Outcomes, query: Sequence[Crop], gallery: Sequence[Crop]) -> str:
+def _notes(report: Report, outcomes: Outcomes, query: Sequence[Crop], gallery: Sequence[Crop], compare: str) -> str:
     """How to read the figures, what they can be compared with, and what they leave out."""
     rule = PROTOCOLS.get(report.protocol)
-    about = f"{rule.about}; comparable with {rule.compare}" if rule else ""
+    about = f"{rule.about}; comparable with {compare or rule.compare}" if rule else ""
     again = f"<p><b>Re-ranked</b> with {text(report.reranking)}; compare with re-ranked figures only.</p>"
     drawn = many(report.people, "person", "people")
     ranges = f"""<p><b>The range below a figure</b> is its 95 % confidence interval, by bootstrap over {drawn}. Two \

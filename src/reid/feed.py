@@ -123,6 +123,9 @@ class Data:
         if not crops:
             raise DataError("nobody is left to train on; give crops with people's names, or hold out fewer people")
         names, labels = np.unique([str(c.pid) for c in crops], return_inverse=True)
+        if len(names) < 2:
+            others = " beside those held out; hold out fewer" if validation else ""
+            raise DataError(f"training needs crops of two people or more, and there is one{others}")
         _, cameras = np.unique([str(c.camera) for c in crops], return_inverse=True)
         facts = {"sets": list(sets), "fingerprints": fingerprints, "people": len(names), "crops": len(crops)}
         return cls(crops, labels, cameras, np.repeat(np.arange(len(sizes)), sizes), len(names), validation, facts)

@@ -323,6 +323,12 @@ LOSSES: dict[str, Callable[..., Any]] = {
 NEVER_ZERO = {"distil", "cross-entropy", "pair-cross-entropy", "centre", "circle"}
 
 
+def check(name: str) -> None:
+    """Raises DataError: there is no such loss."""
+    if name not in LOSSES:
+        raise DataError(f"there is no loss {name!r}; choose from {', '.join(LOSSES)}")
+
+
 def build(name: str, classes: int, dim: int, /, **options: Any) -> Callable[[Features, Tensor], Tensor]:
     """A loss with its options, ready for batches; an nn.Module where it remembers something.
 
@@ -334,8 +340,7 @@ def build(name: str, classes: int, dim: int, /, **options: Any) -> Callable[[Fea
     Raises:
         DataError: there is no such loss, or it has no such option.
     """
-    if name not in LOSSES:
-        raise DataError(f"there is no loss {name!r}; choose from {', '.join(LOSSES)}")
+    check(name)
     entry = LOSSES[name]
     remembers = inspect.isclass(entry)
     known = list(inspect.signature(entry).parameters)[2:]

@@ -17,14 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reid import augment, checkpoint, losses
+from reid import augment, checkpoint, losses, nets
 from reid.embed import Embedder
 from reid.errors import DataError, Stopped
 from reid.feed import Data, Feed
 from reid.graph import Graphed
 from reid.imprint import imprint
 from reid.machine import keep_freed_memory
-from reid.nets import build
 from reid.processes import agreed, gather, interruptible, unused
 from reid.runs import BEST, LAST, Run, in_use
 from reid.sampler import Groups, PairSampler, PKSampler, ShuffledSampler, share
@@ -64,8 +63,8 @@ def train(
         crops: with people and, for validation, cameras; or several data sets by name, whose people are kept apart.
         config: every setting.
         folder: is made; it receives run.json, metrics.jsonl, last.safetensors and best.safetensors.
-        resume: go on with a run that was interrupted. On one CPU the weights become those of an unbroken run, bit for
-            bit.
+        resume: go on with a run that was interrupted; where none was, start one and say so. On one CPU the weights
+            become those of an unbroken run, bit for bit.
         tensorboard: write the figures for TensorBoard too.
         tell: receives a line of text now and then.
         progress: receives the steps done and the steps in all.
@@ -75,7 +74,7 @@ def train(
         ModelError: the network is unknown, or the weights to start from do not fit it.
         Stopped: Ctrl-C or SIGTERM came; the step was finished and saved.
     """
-    in_use(folder, resume)  # told before anything that takes long
+    check(config, folder, resume)
     keep_freed_memory()
     world = int(os.environ.get("WORLD_SIZE", 1))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -95,7 +94,7 @@ def train(
 
     # ── network, losses, optimizer ──
     torch.manual_seed(config.seed)
-    net = build(config.net, classes=data.people, **config.net_options)
+    net = nets.build(config.net, classes=data.people, **config.net_options)
     known: set[str] = set()
     able = False
     if config.init:
@@ -103,7 +102,7 @@ def train(
         known = set(fit.matched)
         able = not fit.differing and all(name.startswith(checkpoint.CLASSIFIER) for name in fit.fresh)
         tell(f"starting from {config.init}: {fit}")
-    average = build(config.net, classes=data.people, **config.net_options)
+    average = nets.build(config.net, classes=data.people, **config.net_options)
     average.load_state_dict(net.state_dict())
     for module in (net, average):
         module.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -142,6 +141,8 @@ def train(
         fabric.strategy.precision.load_state_dict(state["precision"])
         step, best, sums = state["step"], Best(**state["best"]), state["sums"]
         tell(f"going on after step {step:,} of {total:,}")
+    elif resume:
+        tell(f"{folder} holds nothing to go on with; this run starts anew")
     over = best.over(config.patience)
     if run:
         run.forget(step // steps)
@@ -305,6 +306,19 @@ class Watch:
                 f"the loss is {loss.item()} at step {step} (learning rate {rate:.2e}, "
                 f"crops {', '.join(self._crops[i].name for i in rows[:4])}, …; rows {rows.tolist()})"
             )
+
+
+def check(config: TrainConfig, folder: Path, resume: bool = False) -> None:
+    """Tell what can be told before anything that takes long.
+
+    Raises:
+        DataError: the folder is in use, or there is no such loss.
+        ModelError: there is no such network.
+    """
+    in_use(folder, resume)
+    nets.check(config.net)
+    for loss in config.losses:
+        losses.check(loss.name)
 
 
 def recorded(

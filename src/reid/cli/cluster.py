@@ -42,7 +42,8 @@ def add(verb: argparse.ArgumentParser) -> None:
         "--k1",
         type=int,
         metavar="N",
-        help="neighbours compared, as many as a person has crops or tracklets (default: what sets people apart best)",
+        help="neighbours compared, as many as a person has crops or tracklets, and fewer than there are (default: what "
+        "sets people apart best)",
     )
     verb.add_argument(
         "--cannot-link",

@@ -28,6 +28,11 @@ EXAMPLE = (
     "  reid evaluate market1501:Market-1501/ --distances theirs.npy\n"
     "  reid evaluate market1501:Market-1501/ --prior prior.json --rerank"
 )
+NEEDS = (
+    ("alone", ("rerank",), "how to re-rank"),
+    ("similarity", ("distances",), "what the numbers of a matrix are"),
+    ("array", ("distances", "ranking"), "which array of a file to take"),
+)
 KEPT = 1 << 30  # bytes of distances that are kept rather than computed again for each part of a report
 
 
@@ -70,8 +75,9 @@ def run(args: argparse.Namespace) -> None:
         )
     if given and args.tracklets:
         raise DataError("--tracklets takes means of embeddings; give those, not distances or ranked lists")
-    if args.alone and not args.rerank:
-        raise DataError("--alone says how to re-rank; give --rerank as well")
+    for option, others, about in NEEDS:
+        if getattr(args, option) and not any(getattr(args, other) for other in others):
+            raise DataError(f"--{option} says {about}; give {' or '.join(f'--{o}' for o in others)} as well")
     facts = [("Source", args.source)]
     if args.halves is not None:
         _halves(args, facts)
@@ -87,6 +93,11 @@ def run(args: argparse.Namespace) -> None:
             queries, rows = embedded(args.source, args.gallery, args.hold_out, model, skipped.append, step)
         name_skipped(skipped)
         if args.tracklets:
+            if all(crop.tracklet is None for crop in (*queries.crops, *rows.crops)):
+                raise DataError(
+                    "--tracklets makes one vector of a tracklet, and no crop is in one; give a table with a column "
+                    "tracklet, or leave --tracklets out"
+                )
             queries, rows = map(evaluation.pool_tracklets, (queries, rows))
         query, gallery = queries.crops, rows.crops
         found = evaluation.distances(queries, rows, settings, prior=prior)
@@ -108,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
         report, unseen = _with_pairs(report, verified, roc.open_set(found(), *sets))
     if args.html:
         _page(args, found, sets, report, outcomes, verified, facts)
-    compare = _comparable(args, report)
+    compare = _comparable(args, report, query, gallery)
     if args.json:
         parts = _parts(found, sets, outcomes)
         print(json.dumps(asdict(report) | {"comparable_with": compare} | _origin(args, facts) | parts, indent=2))
@@ -153,14 +164,23 @@ def _drawn(report: Report) -> list[str]:
     return [f"intervals by bootstrap over {report.people:,} people"] if report.intervals else []
 
 
-def _comparable(args: argparse.Namespace, report: Report) -> str:
-    """With whose figures these can be compared."""
+def _comparable(args: argparse.Namespace, report: Report, query: Sequence[Crop], gallery: Sequence[Crop]) -> str:
+    """With whose figures these can be compared; published ones are of a data set's own split."""
     from reid.evaluation import PROTOCOLS
 
+    people = [crop for crop in (*query, *gallery) if crop.role == "person"]
+    reasons = {
+        "vectors are means of tracklets": args.tracklets,
+        "reid chose the queries": not args.gallery and query[0].extra.get("split") != "query",
+        "queries are in the gallery too": not {c.path for c in query}.isdisjoint(c.path for c in gallery),
+        "cameras are unknown, and matches within one camera may count": not all(crop.camera for crop in people),
+        "one person alone is searched for": report.people < 2,
+    }
+    with_what, why = PROTOCOLS[report.protocol].compare, [reason for reason, so in reasons.items() if so]
     if args.hold_out:
         with_what = "figures of the same people, held out of the same data, only"
-    else:
-        with_what = PROTOCOLS[report.protocol].compare
+    elif why and not with_what.startswith("itself only"):
+        with_what = f"itself only: {why[0]}"
     return f"{with_what}; re-ranked ones only" if report.reranking else with_what
 
 
@@ -297,6 +317,7 @@ def _page(
         curve,
         breakdown.spread(found(), *sets),
         breakdown.nearest(found(), *sets),
+        _comparable(args, report, *sets[:2]),
     )
     text = evaluation_page.page("How well does it rank?", report, outcomes, *sets[:2], facts, details)
     with replacing(args.html) as partial:

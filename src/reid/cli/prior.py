@@ -75,16 +75,17 @@ def _read(args: argparse.Namespace) -> tuple[Sequence[Crop], Embeddings | None]:
     Of a data set with splits only the training crops: a prior must not learn from those who are searched for.
     """
     from reid import data, files
+    from reid.data import splits
 
     made = files.load(args.source) if Path(args.source).is_file() and files.is_embeddings(args.source) else None
     crops = made.crops if made else data.read(args.source)
-    splits = {crop.extra["split"] for crop in crops if "split" in crop.extra}
-    if splits and "train" not in splits:
+    there = splits.names(crops)
+    if there and "train" not in there:
         raise DataError(
-            f"{args.source} holds {', '.join(sorted(splits))} and nothing to train on; a prior must not learn from "
+            f"{args.source} holds {', '.join(there)} and nothing to train on; a prior must not learn from "
             "people who will be searched for"
         )
-    return [crop for crop in crops if not splits or crop.extra.get("split") == "train"], made
+    return [crop for crop in crops if not there or crop.extra.get("split") == "train"], made
 
 
 def _embedded(

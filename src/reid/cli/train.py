@@ -60,7 +60,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--patience", type=int, metavar="N", help="stop after N validations without a better mAP")
     verb.add_argument("--seed", type=int, help="of every random choice")
     verb.add_argument("--tensorboard", action="store_true", help="write figures for TensorBoard too")
-    verb.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    verb.add_argument("--resume", action="store_true", help="go on with an interrupted run, if there is one")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -74,8 +74,9 @@ def run(args: argparse.Namespace) -> None:
             print(text, file=sys.stderr, flush=True)
 
     from reid.machine import suited  # where PyTorch is missing, that is said before anything else
-    from reid.training import train
+    from reid.training import check, train
 
+    check(config, args.output, args.resume)
     config = config if args.precision else suited(config)
     for line in plan(config, sets, args.recipe):
         say(line)
@@ -105,11 +106,12 @@ def run(args: argparse.Namespace) -> None:
 def named(sources: Sequence[str], split: str | None) -> Iterator[tuple[str, list[Crop]]]:
     """Each source's people, by a name that tells the sources apart."""
     from reid import data
+    from reid.data import splits
 
     names = [Path(source).name or source for source in sources]
     for i, source in enumerate(sources):
         crops = data.read(source, split)
-        if split is None and any(c.extra.get("split") == "train" for c in crops):
+        if split is None and "train" in splits.names(crops):
             crops = [c for c in crops if c.extra.get("split") == "train"]
         name = names[i] if names.count(names[i]) == 1 else f"{names[i]}-{i + 1}"
         yield name, [c for c in crops if c.pid is not None and c.role == "person"]

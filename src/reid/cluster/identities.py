@@ -92,6 +92,11 @@ def cluster(
     points = points_of(embeddings, cannot_link != "off")
     if not len(points.crops):
         return Clusters(np.empty(0, np.int64), 0, 0, method, limit, k1 or NEIGHBOURHOODS[0], 0.0)
+    if k1 is not None and k1 >= max(2, len(points.crops)):
+        raise DataError(
+            f"k1 is {k1} of {len(points.crops):,} crops or tracklets; it must be below that, about as many as a person "
+            "has"
+        )
     extra = None
     if prior is not None:
         made = Embeddings(points.vectors, points.crops, points.model)
@@ -118,8 +123,10 @@ def _limit(method: Method, within: float | None, k1: int | None, cannot_link: Ca
     if method not in METHODS:
         raise DataError(f"the method is {method!r}; it can be {', '.join(METHODS)}")
     limit = METHODS[method] if within is None else within
-    if not 0 <= limit < 1 or (k1 is not None and k1 < 1):
-        raise DataError(f"within is {limit} and k1 {k1}; within must be at least 0 and below 1, and k1 at least 1")
+    if not 0 <= limit < 1:
+        raise DataError(f"within is {limit}; it must be at least 0 and below 1")
+    if k1 is not None and k1 < 1:
+        raise DataError(f"k1 is {k1}; it must be at least 1")
     if cannot_link not in CANNOT_LINK:
         raise DataError(f"cannot_link is {cannot_link!r}; it can be {', '.join(CANNOT_LINK)}")
     return limit

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.data import alike
+from reid.data import alike, splits
 from reid.data.scan import MOST_THUMBS, Scan
 from reid.data.splits import Moment, by_person, evaluable, propose_splits, runs
 from reid.distance import top_k
@@ -163,8 +163,12 @@ def not_evaluable(crops: Sequence[Crop], by_time: bool, source: str) -> Finding 
 def queries(crops: Sequence[Crop], name: Name) -> Finding | None:
     """Which queries have no match in the gallery, and why; a split by time searches its training crops."""
     split = [crop.extra.get("split") for crop in crops]
-    searched = "gallery" if "gallery" in split else "train"
-    if "query" not in split or searched not in split:
+    try:
+        searched = splits.searched(crops)
+    except DataError as error:
+        wrong, todo = (f"{part[0].upper()}{part[1:]}." for part in str(error).split("; ", 1))
+        return Finding("splits", "problem", wrong, todo, len(split) - split.count(None))
+    if searched is None:
         return None
     seen: dict[str, set[str | None]] = {}
     for crop, part in zip(crops, split, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from reid.types import Crop
 Kind = Literal["people", "time"]
 KINDS: tuple[Kind, ...] = ("people", "time")
 PARTS = ("train", "query", "gallery")
+ALIKE = 0.8  # difflib's similarity from which a name is taken for a misspelt part; "training" has 0.77
 CLOSE_FRAMES, CLOSE_SECONDS = 5, 0.2
 
 
@@ -40,6 +42,43 @@ def propose_splits(crops: Sequence[Crop], kind: Kind, share: float = 0.2, seed: 
     if not 0 < share < 1:
         raise DataError(f"the share to hold out is {share}; it must lie between 0 and 1")
     return _by_people(crops, share, seed) if kind == "people" else _by_time(crops, share)
+
+
+def names(crops: Sequence[Crop]) -> list[str]:
+    """The splits that crops are in, in order of names.
+
+    Raises:
+        DataError: one is a misspelt part.
+    """
+    there = sorted({crop.extra["split"] for crop in crops if "split" in crop.extra})
+    for name in there:
+        meant = get_close_matches(name.strip().lower(), PARTS, 1, ALIKE)
+        if meant and name not in PARTS:
+            raise DataError(
+                f"split has {name!r}, which looks like {meant[0]} (it has {', '.join(there)}); write {meant[0]}, or "
+                "call another part otherwise"
+            )
+    return there
+
+
+def searched(crops: Sequence[Crop]) -> str | None:
+    """The part that queries are searched in: "gallery", or "train" after a split by time; None without queries.
+
+    Raises:
+        DataError: a split is a misspelt part, or there are queries without a gallery, or a gallery without queries.
+    """
+    there = names(crops)
+    if "query" in there and "gallery" in there:
+        return "gallery"
+    if there == ["query", "train"]:
+        return "train"
+    for one, other in (("query", "gallery"), ("gallery", "query")):
+        if one in there:
+            raise DataError(
+                f"split has {one} but no {other} (it has {', '.join(there)}); call the crops that are the {other} so, "
+                "or hold people out instead"
+            )
+    return None
 
 
 def _by_people(crops: Sequence[Crop], share: float, seed: int) -> dict[str, str]:

@@ -175,11 +175,10 @@ class Identifier:
             ModelError: the query was embedded by another model.
         """
         self._check(query, "the query")
-        if k < 1 or together not in get_args(Together):
-            raise DataError(
-                f"k is {k} and together {together!r}; ask for at least 1 candidate, and put together "
-                f"{', '.join(get_args(Together))}"
-            )
+        if k < 1:
+            raise DataError(f"k is {k}; ask for at least 1 candidate")
+        if together not in get_args(Together):
+            raise DataError(f"together is {together!r}; it can be {', '.join(get_args(Together))}")
         if not len(query):
             return []
         groups = grouped(query.crops, together)

@@ -41,6 +41,12 @@ NETS: dict[str, Callable[..., nn.Module]] = {
 __all__ = ["NETS", "Features", "build"]
 
 
+def check(name: str) -> None:
+    """Raises ModelError: there is no such network."""
+    if name not in NETS and not name.startswith("timm:"):
+        raise ModelError(f"network is {name!r}; it can be {', '.join(NETS)}, or timm:NAME for one of the package timm")
+
+
 def build(name: str, **options: Any) -> nn.Module:
     """A network by its name in NETS, or `timm:NAME` for one of the package timm.
 
@@ -52,8 +58,7 @@ def build(name: str, **options: Any) -> nn.Module:
         ModelError: there is no such network, or it has no such option.
         MissingExtra: timm is asked for and not installed.
     """
-    if name not in NETS and not name.startswith("timm:"):
-        raise ModelError(f"network is {name!r}; it can be {', '.join(NETS)}, or timm:NAME for one of the package timm")
+    check(name)
     entry = NETS[name] if name in NETS else partial(Timm, name.removeprefix("timm:"))
     signature = inspect.signature(entry)
     try:

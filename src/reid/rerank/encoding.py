@@ -36,11 +36,11 @@ class KReciprocal:
     alone: bool = False
 
     def __post_init__(self) -> None:
-        if self.k1 < 1 or self.k2 < 1 or not 0 <= self.weight <= 1:
-            raise ShapeError(
-                f"k1 is {self.k1}, k2 {self.k2} and the weight {self.weight}; "
-                "k1 and k2 must be at least 1 and the weight in [0, 1]"
-            )
+        for name in ("k1", "k2"):
+            if getattr(self, name) < 1:
+                raise ShapeError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.weight <= 1:
+            raise ShapeError(f"the weight is {self.weight}; it must lie in [0, 1]")
 
     @property
     def half(self) -> int:

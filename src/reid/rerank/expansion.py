@@ -24,8 +24,9 @@ def expand(vectors: NDArray[Any], gallery: NDArray[Any], k: int = 5, alpha: floa
         k: neighbours added.
         alpha: exponent, at least 0.
     """
-    if k < 1 or alpha < 0:
-        raise ShapeError(f"k is {k} and alpha {alpha}; k must be at least 1 and alpha at least 0")
+    for name, value, least in (("k", k, 1), ("alpha", alpha, 0)):
+        if value < least:
+            raise ShapeError(f"{name} is {value}; it must be at least {least}")
     unit, others = distance.normalise(vectors), distance.normalise(gallery)
     found = distance.top_k(unit, others, k, metric="cosine")
     cosine = np.clip(1 - found.distances, 0, 1)

@@ -45,7 +45,7 @@ class Cast:
         self.listed = np.isin(np.arange(self.people), self.gallery)
         self.right = np.array([len(self.rows(i)[0]) for i in range(len(query))], dtype=np.int64)
         if not self.right.any():
-            raise unmatched(len(query), protocol)
+            raise unmatched(query, gallery, protocol)
 
     def even(self, who: Rows) -> Floats:
         """(N,) what each row weighs: 1 / (rows of its person), or 1 where people do not count alike; 0 for −1."""

@@ -53,8 +53,9 @@ class Settings:
         for name in (*counts, *times):
             if not getattr(self, name) > 0:
                 raise DataError(f"{name} is {getattr(self, name)}; it must be above 0")
-        if self.rate < 0 or self.wait < 0:
-            raise DataError(f"rate is {self.rate} and wait {self.wait}; both must be at least 0")
+        for name in ("rate", "wait"):
+            if getattr(self, name) < 0:
+                raise DataError(f"{name} is {getattr(self, name)}; it must be at least 0")
 
     @property
     def burst(self) -> float:

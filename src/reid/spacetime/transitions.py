@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import get_args
@@ -26,7 +26,7 @@ LIMIT = 5.0
 BANDWIDTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
 WEIGHTS = 2 ** np.arange(-6, 3.1, 0.25)  # visual standard deviations per nat
 FORMAT, VERSION = "reid transition prior", 1
-_FOLDS = 10
+_FOLDS, _NAMED = 10, 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +147,7 @@ class TransitionPrior:
         """As `distance.blocks`: visual distance + weight · (limit − log-ratio).
 
         Raises:
-            DataError: the prior has no weight yet.
+            DataError: the prior has no weight yet, or no crop has a camera that it knows, and a time.
             ModelError: the weight was fitted for another model.
         """
         penalty = self.penalty(query.crops, gallery.crops)
@@ -160,7 +160,8 @@ class TransitionPrior:
         """The penalty between all Q + G crops, queries first: what `rerank.blocks` adds before it looks for neighbours.
 
         Raises:
-            DataError: the prior has no weight yet, or not one for squared distances, which re-ranking is about.
+            DataError: the prior has no weight yet, or not one for squared distances, which re-ranking is about; or no
+                crop has a camera that it knows, and a time.
             ModelError: the weight was fitted for another model.
         """
         self._check(query, gallery)
@@ -173,11 +174,22 @@ class TransitionPrior:
         return self.penalty(every, every)
 
     def _check(self, *sets: Embeddings) -> None:
-        for model in (made.model for made in sets):
-            if model != self.model:
+        for made in sets:
+            if made.model != self.model:
                 raise ModelError(
-                    f"the embeddings come from model {model} and the prior's weight was fitted for model "
+                    f"the embeddings come from model {made.model} and the prior's weight was fitted for model "
                     f"{self.model}; fit it again with `reid prior`"
+                )
+            cameras = {str(c.camera) for c in made.crops if c.camera is not None and c.time is not None}
+            if len(made) and not cameras:
+                raise DataError(
+                    f"the prior goes by camera and time, and none of {len(made):,} crops has both; give them, or leave "
+                    "the prior out"
+                )
+            if len(made) and cameras.isdisjoint(self.cameras):
+                raise DataError(
+                    f"the prior knows none of these cameras ({_some(cameras)}), it knows {_some(self.cameras)}; name "
+                    "cameras alike, or learn it again with `reid prior`"
                 )
 
     def weighted(
@@ -283,6 +295,12 @@ def fit_weight(
         each = np.bincount(seen.people, seen.plain)[count > 0] / count[count > 0]
         best = max(best, (float(each.mean()), -float(weight)))
     return -best[1]
+
+
+def _some(cameras: Iterable[str]) -> str:
+    """Names in order, the first few of many."""
+    names = sorted(cameras)
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else "")
 
 
 def _same(people: list[dict[int, Floats]], pairs: list[tuple[int, int]], axis: Axis) -> Floats:

@@ -50,8 +50,9 @@ def draw_street(folder: str | os.PathLike[str], people: int = 24, seed: int = 0)
     Raises:
         DataError: people or seed is out of range.
     """
-    if people < 1 or seed < 0:
-        raise DataError(f"people is {people} and seed {seed}; ask for at least 1 person and a seed of at least 0")
+    for name, value, least in (("people", people, 1), ("seed", seed, 0)):
+        if value < least:
+            raise DataError(f"{name} is {value}; it must be at least {least}")
     folder = Path(folder)
     (folder / "crops").mkdir(parents=True, exist_ok=True)
     persons = [look(number, seed) for number in range(people)]
