@@ -33,6 +33,7 @@ from reid.gallery.rows import Rows, Where, row_ids
 from reid.types import Crop, Embeddings
 
 DIM, MODEL = 64, "faults"
+ROOM = 20 << 20  # that is freed for erasing, which takes over SQLite's log of changes first, 16 MB at most
 State = dict[int, tuple[int, str | None]]  # batch: how many crops, of whom; a batch that is not in it is gone
 
 
@@ -148,7 +149,7 @@ def kill(rounds: int, address: str, seed: int = 0) -> tuple[int, int]:
 def full(megabytes: int, folder: Path, limit: bool = True) -> tuple[int, str]:
     """Add until the disk is full; how many rows were acknowledged, all of which are there, and what was said."""
     address, state, said, spare = str(folder / "full.db"), {}, "", folder / "spare"
-    spare.write_bytes(bytes(4 << 20))
+    spare.write_bytes(bytes(ROOM))
     if limit:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (megabytes << 20, hard))
