@@ -246,6 +246,8 @@ def test_erasing_takes_as_many_as_were_expected_and_gives_a_receipt(served: Serv
     assert served.get(f"/v1/crops/{id_of(served.crops[3])}/picture").status_code == 404
     assert [p["name"] for p in served.get("/v1/people").json()["people"]] == ["person 0", "person 2", "person 3"]
     assert served.post("/v1/erase", json={}).status_code == 422
+    for nobody in ({"people": ["person 1"]}, {"cameras": ["c99"]}, {"rows": ["5"]}):
+        assert served.post("/v1/erase", json=nobody).status_code == 404
 
 
 def test_stats_health_and_meters(looked: Served) -> None:

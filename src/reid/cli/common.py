@@ -173,7 +173,7 @@ def name_skipped(skipped: Sequence[Skipped]) -> None:
 
 def metrics(report: Report, model: str) -> Iterator[str]:
     """A report as lines of text."""
-    from reid.data.findings import many
+    from reid.wording import many
 
     searched = many(report.queries, "query", "queries")
     yield f"model {model}, protocol {report.protocol}, {searched}, gallery of {report.gallery:,}"

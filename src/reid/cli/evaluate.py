@@ -201,8 +201,8 @@ def _kept(found: Callable[[], Distances], size: int) -> Callable[[], Distances]:
 
 def _warn(args: argparse.Namespace, report: Report, query: Sequence[Crop], prior: TransitionPrior | None) -> None:
     """What takes something away from the figures."""
-    from reid.data.findings import many
     from reid.evaluation import FEWEST_PEOPLE
+    from reid.wording import many
 
     if not any(crop.camera for crop in query):
         print("no camera is known, so matches within one camera count, which are far easier to find", file=sys.stderr)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from reid.cli.common import Model, ending, model_options, name_skipped
-from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, recalled, where
+from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, recalled, shown, where
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -93,14 +93,20 @@ def feedback_options(kind: argparse.ArgumentParser) -> None:
 
 
 def feedback(args: argparse.Namespace) -> Told:
-    from reid.gallery.rows import placed, row_ids
+    from reid.gallery.rows import Where, placed, row_ids
     from reid.types import Crop
+    from reid.wording import many
 
     ids = row_ids([placed(Crop(args.first)), placed(Crop(args.second))])
+    if ids[0] == ids[1]:
+        raise DataError(f"{args.first} was given twice; give two crops of the gallery")
     with opened_gallery(args) as gallery:
+        for path, row in zip((args.first, args.second), ids, strict=True):
+            if not gallery.count(Where(ids=frozenset([row]))):
+                raise DataError(f"{path} is no crop of {shown(args.gallery)}; add the picture first, or check its path")
         gallery.feedback(ids[0], ids[1], args.same)
         count = len(gallery.feedbacks())
-    return [f"Kept; feedback on {count:,} pairs now."], {"same": args.same, "pairs": count}
+    return [f"Kept; feedback on {many(count, 'pair')} now."], {"same": args.same, "pairs": count}
 
 
 def export_options(kind: argparse.ArgumentParser) -> None:

@@ -19,8 +19,8 @@ def erase_options(kind: argparse.ArgumentParser) -> None:
 def erase(args: argparse.Namespace) -> Told:
     chosen = where(args)
     with opened_gallery(args) as gallery:
-        if not args.yes and not chosen.everything:
-            count = gallery.count(chosen)
+        if not args.yes:
+            count = gallery.erasable(chosen)
             return [f"This would erase {crops(count)} for good; add --yes to do it."], {"crops": count, "erased": False}
         receipt = gallery.erase(chosen)
     said = f"Erased {crops(receipt.rows)} ({receipt.what}). Receipt: entry {receipt.entry}, {receipt.digest}."
@@ -63,6 +63,11 @@ def audit(args: argparse.Namespace) -> Told:
     with opened_gallery(args) as gallery:
         if args.verify is not None:
             checked = gallery.verify_audit(None if args.verify is True else args.verify)
+            if checked.broken is not None and checked.broken > checked.entries:
+                raise DataError(
+                    f"no entry of the log of {shown(args.gallery)} has the digest {args.verify}; since it was noted, "
+                    "entries were cut off or written anew, unless it was noted of another gallery"
+                )
             if checked.broken is not None:
                 raise DataError(
                     f"the log of {shown(args.gallery)} is broken at entry {checked.broken} of {checked.entries}, where "

@@ -181,10 +181,10 @@ def _count(number: str) -> int:
 
 def _attention(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from reid import data, images
-    from reid.data.findings import many
     from reid.embed import Skipped
     from reid.errors import ImageError
     from reid.plot import heat
+    from reid.wording import many
 
     crops = data.read(args.source if len(args.source) > 1 else args.source[0])
     chosen = [crops[i * len(crops) // args.most] for i in range(args.most)] if len(crops) > args.most else list(crops)

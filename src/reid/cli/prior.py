@@ -133,7 +133,7 @@ def _json(args: argparse.Namespace, prior: TransitionPrior, fit_on: int, before:
 
 
 def _said(args: argparse.Namespace, prior: TransitionPrior, fit_on: int, before: float, after: float) -> str:
-    from reid.data.findings import many
+    from reid.wording import many
 
     who, learnt = many(fit_on, "person", "people"), many(len(prior.learnt_from), "person", "people")
     lines = [

@@ -43,7 +43,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from reid import matcher
-    from reid.data.findings import many
+    from reid.wording import many
 
     gallery = _gallery(args)
     model = Model(args, cached=not args.no_cache)

@@ -163,7 +163,7 @@ def size(text: str) -> tuple[int, int]:
 
 def plan(config: TrainConfig, sets: Mapping[str, Sequence[Crop]], recipe: str | None) -> Iterator[str]:
     """What is about to happen, in a few lines."""
-    from reid.data.findings import many
+    from reid.wording import many
 
     for name, crops in sets.items():
         people, cameras = len({c.pid for c in crops}), len({c.camera for c in crops if c.camera is not None})

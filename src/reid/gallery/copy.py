@@ -69,6 +69,8 @@ def copy(
             while it was copied.
     """
     here, there = Address.parse(source), Address.parse(target)
+    if here.place == there.place:
+        raise DataError(f"{there.shown} is the very gallery that is to be copied; name another place")
     with ExitStack() as stack:
         old = stack.enter_context(closing(_opened(here, None, None)))
         _check_log(here)

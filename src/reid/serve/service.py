@@ -14,7 +14,7 @@ import numpy as np
 from fastapi import UploadFile
 
 from reid.embed import Embedder
-from reid.errors import DataError, ReidError, StoreError
+from reid.errors import DataError, NotFound, ReidError, StoreError
 from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Where
 from reid.images import RGB
@@ -121,7 +121,7 @@ class Service:
 
         try:
             return await self.run(changed)
-        except StoreError:
+        except (StoreError, NotFound):
             raise
         except DataError as error:
             raise Refused(409, str(error)) from None
