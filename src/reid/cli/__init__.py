@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from reid import __version__
 from reid.cli import (
@@ -52,11 +53,25 @@ VERBS = {
 }
 
 
+class Verb(argparse.ArgumentParser):
+    """The parser of a verb: it tells a mistake in one sentence, also that arguments are left over, which argparse
+    leaves to the topmost parser."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"{' '.join(rest)} is nothing that it takes, or too much")
+        return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` tells more\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(prog="reid", description="Person re-identification: find, verify and measure people.")
     top.add_argument("--version", action="version", version=f"reid {__version__}")
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Verb)
     for name, module in VERBS.items():
         verb = verbs.add_parser(
             name,

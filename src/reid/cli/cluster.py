@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, ending, model_options, name_skipped, page, progress
+from reid.cli.common import Model, apart, crops_table, model_options, name_skipped, page, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "-o",
         "--output",
-        type=ending(".csv"),
+        type=crops_table,
         metavar="FILE.csv",
         help="a table of the crops with the identities as people",
     )
@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> None:
     from reid.cluster import agreement, cluster
     from reid.spacetime import TransitionPrior
 
+    if args.output:
+        apart(args.output, args.source)
     prior = TransitionPrior.load(args.prior) if args.prior else None
     model = Model(args, cached=not args.no_cache)
     skipped: list[Skipped] = []
@@ -81,12 +83,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _write(path: Path, made: Embeddings, found: Clusters) -> None:
-    """The crops with identities as people; who they were said to be before is kept in the column `known_as`."""
+    """The crops with identities as people; who they were said to be at first is kept in the column `known_as`."""
     from reid.data import table
 
     crops = []
     for crop, label in zip(made.crops, found.labels.tolist(), strict=True):
-        extra = dict(crop.extra) | ({"known_as": crop.pid} if crop.pid is not None else {})
+        extra = ({"known_as": crop.pid} if crop.pid is not None else {}) | dict(crop.extra)
         crops.append(replace(crop, pid=None if label < 0 else f"i{label + 1:04}", extra=extra))
     table.write(path, crops)
 

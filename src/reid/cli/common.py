@@ -38,6 +38,13 @@ def model_options(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def in_folder(name: str) -> Path:
+    """The name of a file to write, refused where its folder is not there."""
+    if not Path(name).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist; make it, or give another")
+    return Path(name)
+
+
 def ending(*suffixes: str) -> Callable[[str], Path]:
     """The name of a file to write, refused where it looks like another file or its folder is not there."""
 
@@ -45,14 +52,51 @@ def ending(*suffixes: str) -> Callable[[str], Path]:
         if Path(name).suffix.lower() not in suffixes:
             known = " or ".join(suffixes)
             raise argparse.ArgumentTypeError(f"{name} does not end in {known}, and might be a file of yours")
-        if not Path(name).parent.is_dir():
-            raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist")
-        return Path(name)
+        return in_folder(name)
 
     return path
 
 
 page = ending(".html", ".htm")
+
+
+def crops_table(name: str) -> Path:
+    """The name of a table of crops to write, refused where another file would be lost."""
+    from reid.data import table
+
+    return _table(name, table.COLUMNS)
+
+
+def pairs_table(name: str) -> Path:
+    """The name of a table of pairs to write, refused where another file would be lost."""
+    from reid.data import pairs
+
+    return _table(name, pairs.COLUMNS)
+
+
+def _table(name: str, columns: Sequence[str]) -> Path:
+    from reid.data import table
+
+    path = ending(".csv")(name)
+    try:
+        table.check_over(path, columns)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return path
+
+
+def apart(output: Path, sources: Sequence[str]) -> None:
+    """Refuse to write over the very table that is read.
+
+    Raises:
+        DataError: the output is one of the sources, or the table of a folder that is one.
+    """
+    from reid import data
+
+    for source in sources:
+        table = data.table_of(source)
+        if table and output.exists() and output.samefile(table):
+            raise DataError(f"{output} is what is read, and what it says would be lost; give another name")
 
 
 def card(path: Path | None) -> dict[str, Any]:

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, model_options, name_skipped, progress
+from reid.cli.common import Model, in_folder, model_options, name_skipped, progress
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=in_folder,
         help=".npz, .csv or .parquet; goes on where it was stopped. Without it, prints name,v1,…,vD for each crop",
     )
     model_options(verb)

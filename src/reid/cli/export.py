@@ -4,8 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from reid.cli.common import card, name_skipped, progress
-from reid.errors import DataError
+from reid.cli.common import card, in_folder, name_skipped, progress
 
 ABOUT = "write a model as a file that is fast to run, after checking what becomes of its answers"
 EXAMPLE = (
@@ -19,7 +18,9 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "model", help="weights of ours or another toolkit, an .onnx file, or a model that comes with reid"
     )
-    verb.add_argument("-o", "--output", type=Path, required=True, help="the .onnx file to write, or OpenVINO's .xml")
+    verb.add_argument(
+        "-o", "--output", type=in_folder, required=True, help="the .onnx file to write, or OpenVINO's .xml"
+    )
     verb.add_argument(
         "--precision",
         default="fp32",
@@ -53,8 +54,6 @@ def run(args: argparse.Namespace) -> None:
     from reid.export import Export, export_model
 
     how = Export(args.precision, args.inside, args.views, args.net, args.like, args.drift)
-    if not args.output.parent.is_dir():
-        raise DataError(f"the folder {args.output.parent} does not exist; make it, or give another name")
     facts, skipped = card(args.card), list[Skipped]()
     sample = data.read(args.sample) if args.sample else []
     with progress("comparing", args) as step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from reid.cli.common import Model, ending, model_options, name_skipped
+from reid.cli.common import Model, crops_table, model_options, name_skipped, pairs_table
 from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, recalled, shown, where
 from reid.errors import DataError
 
@@ -110,9 +110,9 @@ def feedback(args: argparse.Namespace) -> Told:
 
 
 def export_options(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument("--pairs", type=ending(".csv"), metavar="FILE.csv", help="feedback, for `reid verify --fit`")
+    kind.add_argument("--pairs", type=pairs_table, metavar="FILE.csv", help="feedback, for `reid verify --fit`")
     kind.add_argument(
-        "--crops", type=ending(".csv"), metavar="FILE.csv", help="crops whose person is known, for `reid train`"
+        "--crops", type=crops_table, metavar="FILE.csv", help="crops whose person is known, for `reid train`"
     )
 
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from reid.cli.common import in_folder
 from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, shown, where
 from reid.errors import DataError
 
@@ -84,7 +85,9 @@ def audit(args: argparse.Namespace) -> Told:
 
 
 def salvage_options(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument("-o", "--output", type=Path, metavar="SAVED.db", help="a new gallery; left out, it is only said")
+    kind.add_argument(
+        "-o", "--output", type=in_folder, metavar="SAVED.db", help="a new gallery; left out, it is only said"
+    )
 
 
 def salvage(args: argparse.Namespace) -> Told:
