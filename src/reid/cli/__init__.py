@@ -31,6 +31,7 @@ from reid.cli import (
     train,
     verify,
 )
+from reid.cli.common import say
 from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 
 VERBS = {
@@ -64,7 +65,8 @@ class Verb(argparse.ArgumentParser):
         return found, rest
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` tells more\n")
+        say(f"{self.prog}: {message}; `{self.prog} --help` tells more", error=True)
+        self.exit(2)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,17 +101,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         VERBS[args.verb].run(args)
         sys.stdout.flush()
     except ReidError as error:
-        print(f"reid {args.verb}: {error}", file=sys.stderr)
+        say(f"reid {args.verb}: {error}", error=True)
         sys.exit(130 if isinstance(error, Stopped) else 2)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        print(f"reid {args.verb}: {MissingExtra(f'reid {args.verb}', EXTRAS[error.name])}", file=sys.stderr)
+        say(f"reid {args.verb}: {MissingExtra(f'reid {args.verb}', EXTRAS[error.name])}", error=True)
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"reid {args.verb}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        say(f"reid {args.verb}: {error.filename or 'a file'}: {error.strerror or error}", error=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,8 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, apart, crops_table, model_options, name_skipped, page, progress
+from reid.cli.common import Model, apart, crops_table, model_options, name_skipped, page, progress, say
 from reid.errors import DataError
+from reid.wording import many
 
 if TYPE_CHECKING:
     from reid.cluster import Agreement, Clusters
@@ -79,7 +80,10 @@ def run(args: argparse.Namespace) -> None:
         _write(args.output, made, found)
     if args.html:
         _draw(args.html, made, found, seen, model.name(made))
-    print(_json(args, made, found, seen) if args.json else "\n".join(_said(args, made, found, seen)))
+    if args.json:
+        print(_json(args, made, found, seen))
+    else:
+        say(*_said(args, made, found, seen))
 
 
 def _write(path: Path, made: Embeddings, found: Clusters) -> None:
@@ -119,15 +123,15 @@ def _json(args: argparse.Namespace, made: Embeddings, found: Clusters, seen: Agr
 
 
 def _said(args: argparse.Namespace, made: Embeddings, found: Clusters, seen: Agreement | None) -> Iterator[str]:
-    of = f"{len(made):,} crops" + (f" in {found.points:,} points" if found.points < len(made) else "")
+    of = many(len(made), "crop") + (f" in {many(found.points, 'point')}" if found.points < len(made) else "")
     yield (
-        f"{found.count:,} {'identity' if found.count == 1 else 'identities'} among {of}; {found.alone:,} alone. "
+        f"{many(found.count, 'identity', 'identities')} among {of}; {found.alone:,} alone. "
         f"{found.method} within {found.within:g}, k1 = {found.k1}; pairs that cannot be one person: {found.apart:,}."
     )
     if seen:
         yield (
-            f"{seen.people:,} people are named: purity {100 * seen.purity:.1f} %, pairwise precision "
-            f"{100 * seen.precision:.1f} %, recall {100 * seen.recall:.1f} %, F {100 * seen.f:.1f} %."
+            f"{many(seen.people, 'person is', 'people are')} named: purity {100 * seen.purity:.1f} %, pairwise "
+            f"precision {100 * seen.precision:.1f} %, recall {100 * seen.recall:.1f} %, F {100 * seen.f:.1f} %."
         )
     if args.output:
         yield f"Wrote {args.output}: identities as people; crops that are alone have none."

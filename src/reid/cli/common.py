@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reid.errors import DataError
+from reid.wording import many, model_named, visible
 
 if TYPE_CHECKING:
     from reid.embed import Embedder, Skipped
@@ -170,7 +171,7 @@ class Model:
 
     def name(self, embeddings: Embeddings) -> str:
         """What to call the model behind some embeddings: its name where it was opened, its fingerprint otherwise."""
-        return self.opened.name if self.opened else embeddings.model
+        return self.opened.name if self.opened else model_named(embeddings.model)
 
 
 @contextmanager
@@ -195,6 +196,12 @@ def progress(
         yield step
 
 
+def say(*lines: str, error: bool = False) -> None:
+    """Print lines as a terminal may show them: a name in one can neither break it nor give orders to the terminal."""
+    if lines:
+        print("\n".join(map(visible, lines)), file=sys.stderr if error else sys.stdout, flush=True)
+
+
 def percent(p: float) -> str:
     """A probability with more digits near 0 and 1, and never quite either.
 
@@ -208,17 +215,14 @@ def percent(p: float) -> str:
 def name_skipped(skipped: Sequence[Skipped]) -> None:
     """Name pictures that could not be read, the first few in full."""
     for item in skipped[:10]:
-        print(f"skipped: {item.reason}", file=sys.stderr)
+        say(f"skipped: {item.reason}", error=True)
     if skipped:
-        noun = "picture" if len(skipped) == 1 else "pictures"
         more = f"; {len(skipped) - 10:,} of them are not named here" if len(skipped) > 10 else ""
-        print(f"{len(skipped):,} {noun} could not be read and left out{more}.", file=sys.stderr)
+        say(f"{many(len(skipped), 'picture')} could not be read and left out{more}.", error=True)
 
 
 def metrics(report: Report, model: str) -> Iterator[str]:
     """A report as lines of text."""
-    from reid.wording import many
-
     searched = many(report.queries, "query", "queries")
     yield f"model {model}, protocol {report.protocol}, {searched}, gallery of {report.gallery:,}"
     if report.reranking:

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from reid.cli.common import card, in_folder
+from reid.cli.common import card, in_folder, say
 
 ABOUT = "write another toolkit's model as one of ours"
 EXAMPLE = (
@@ -38,5 +38,5 @@ def run(args: argparse.Namespace) -> None:
     options = ", ".join(f"{k} {v}" for k, v in header.get("net_options", {}).items())
     what = f"{header['converted']['format']}: {header.get('net', 'a graph')}{f' ({options})' if options else ''}"
     wants = header["preprocess"]
-    print(f"{what}, {wants['height']}×{wants['width']} {wants['channels']}")
-    print(f"Wrote {' and '.join(str(p) for p in args.output)}.")
+    say(f"{what}, {wants['height']}×{wants['width']} {wants['channels']}")
+    say(f"Wrote {' and '.join(str(p) for p in args.output)}.")

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from reid.cli.common import card, in_folder, name_skipped, progress
+from reid.cli.common import card, in_folder, name_skipped, progress, say
 
 ABOUT = "write a model as a file that is fast to run, after checking what becomes of its answers"
 EXAMPLE = (
@@ -66,13 +66,13 @@ def run(args: argparse.Namespace) -> None:
         return
     checked, wants = done.about["export"], done.about["preprocess"]
     takes = "bytes" if wants.get("inside") else "floats, prepared"
-    print(
+    say(
         f"Wrote {' and '.join(map(str, files))}: {size:,} bytes, {args.precision}, {wants['height']}×{wants['width']}, "
         f"takes {takes}."
     )
-    print(
+    say(
         f"Checked at batch 1, 2, 7 and 64: cosine to the network at least {checked['batches']['cosine']:.4f} on noise, "
         f"between batches {checked['batches']['cosine between batches']:.4f}."
     )
     if done.drift:
-        print(done.drift)
+        say(str(done.drift))

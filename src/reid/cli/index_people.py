@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from reid.cli.common import Model, crops_table, model_options, name_skipped, pairs_table
 from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, recalled, shown, where
 from reid.errors import DataError
+from reid.wording import many
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
@@ -95,7 +96,6 @@ def feedback_options(kind: argparse.ArgumentParser) -> None:
 def feedback(args: argparse.Namespace) -> Told:
     from reid.gallery.rows import Where, placed, row_ids
     from reid.types import Crop
-    from reid.wording import many
 
     ids = row_ids([placed(Crop(args.first)), placed(Crop(args.second))])
     if ids[0] == ids[1]:
@@ -128,7 +128,7 @@ def export(args: argparse.Namespace) -> Told:
         ):
             if path:
                 facts[name] = write(path)
-                lines.append(f"Wrote {facts[name]:,} {name} to {path}.")
+                lines.append(f"Wrote {many(facts[name], name.removesuffix('s'))} to {path}.")
     return lines, facts
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from reid.cli.common import in_folder
 from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, shown, where
 from reid.errors import DataError
+from reid.wording import many
 
 
 def erase_options(kind: argparse.ArgumentParser) -> None:
@@ -74,8 +75,8 @@ def audit(args: argparse.Namespace) -> Told:
                     f"the log of {shown(args.gallery)} is broken at entry {checked.broken} of {checked.entries}, where "
                     "something was changed, removed or put in; trust what comes before it only"
                 )
-            said = f"{checked.entries:,} entries, unbroken. Note the digest of the last elsewhere: {checked.head}"
-            return [said], asdict(checked)
+            count = many(checked.entries, "entry", "entries")
+            return [f"{count}, unbroken. Note the digest of the last elsewhere: {checked.head}"], asdict(checked)
         names = {args.about, placed(Crop(args.about)).path} if args.about else {}
         hidden = [gallery.pseudonym(name) for name in names]
         every = ((e, json.dumps(dict(e.detail))) for e in gallery.audit())
@@ -95,8 +96,9 @@ def salvage(args: argparse.Namespace) -> Told:
 
     saved = salvaging.salvage(Path(args.gallery), args.output)
     lines = [
-        f"{crops(saved.rows)} whole, {saved.broken:,} not what was written, {saved.unread:,} stretches of rows and "
-        f"{saved.unread_blocks:,} blocks of vectors unreadable; {saved.entries:,} entries of the log."
+        f"{crops(saved.rows)} whole, {saved.broken:,} not what was written, "
+        f"{many(saved.unread, 'stretch', 'stretches')} of rows and {many(saved.unread_blocks, 'block')} of vectors "
+        f"unreadable; {many(saved.entries, 'entry', 'entries')} of the log."
     ]
     lines += [f"Wrote what is whole to {args.output}."] if args.output else []
     return lines, asdict(saved)

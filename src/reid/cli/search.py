@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, calibration, model_options, name_skipped, page, percent, progress
+from reid.cli.common import Model, calibration, model_options, name_skipped, page, percent, progress, say
 from reid.cli.common_gallery import opened_gallery, recalled
 from reid.errors import DataError
 
@@ -135,9 +135,9 @@ def answer(
         print(json.dumps({"facts": dict(facts), "filters": filters or {}, "seconds": seconds, "answers": rows}))
         return
     for query, found in zip(queries, answers, strict=True):
-        print("\n".join(table(query, found)))
+        say(*table(query, found))
     if html:
-        print(f"Page with the pictures: {html.resolve()}")
+        say(f"Page with the pictures: {html.resolve()}")
 
 
 def write_sheet(

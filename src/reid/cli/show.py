@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reid.cli.common import apart, crops_table, progress
+from reid.cli.common import apart, crops_table, progress, say
 
 ABOUT = "say what is in a folder of crops, and what is wrong with it"
 EXAMPLE = "reid show crops/\n  reid show crops/ --write-split people -o splits.csv"
@@ -41,6 +41,9 @@ def run(args: argparse.Namespace) -> None:
     if args.write_split:
         crops = data.read(args.source, layout=args.layout)
         data.table.write(args.output, crops, doctor.propose_splits(crops, args.write_split, args.share, args.seed))
-    print(found.to_json() if args.json else found.text())
+    if args.json:
+        print(found.to_json())
+    else:
+        say(*found.text().split("\n"))
     if args.write_split and not args.json:
-        print(f"\nWrote {args.output}; its column `split` says train, query or gallery.")
+        say("", f"Wrote {args.output}; its column `split` says train, query or gallery.")

@@ -22,6 +22,7 @@ from reid.data import market1501, names
 from reid.disk import replacing
 from reid.errors import DataError
 from reid.types import ROLES, Crop
+from reid.wording import many
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -68,7 +69,7 @@ def _tell_unlisted(root: Path, table: Path, crops: Sequence[Crop]) -> None:
     listed = {os.path.abspath(crop.path) for crop in crops}
     others = [path for path in images.walk(root) if os.path.abspath(path) not in listed]
     if others:
-        count = "1 picture" if len(others) == 1 else f"{len(others):,} pictures"
+        count = many(len(others), "picture")
         first = os.path.relpath(others[0], root)
         logging.getLogger(__name__).warning(
             "%s is read as its %s says, which leaves out %s there, such as %s; add rows for them, or move the table",

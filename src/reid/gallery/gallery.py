@@ -24,7 +24,7 @@ from reid.gallery.records import Receipt, Summary, seconds, summaries, user, wor
 from reid.gallery.rows import Ids, Rows, Where, completed, half, new_rows, placed, row_ids, with_known
 from reid.gallery.store import MOST, Store, tallies
 from reid.types import Embeddings, Match
-from reid.wording import many
+from reid.wording import many, model_named
 
 FEW = 100  # queries of one search that the log names
 ERASING = "erasing"  # the setting that tells what an erasure is about until it is done
@@ -99,7 +99,8 @@ class Gallery:
         """
         if model != self.model:
             raise ModelError(
-                f"{self.address.shown} holds vectors of model {self.model}, and this is {model}; use the model it "
+                f"{self.address.shown} holds vectors of model {model_named(self.model)}, and this is "
+                f"{model_named(model)}; use the model it "
                 f"was made with, or embed it again with `reid index rebuild {self.address.shown} --model M`"
             )
 
@@ -269,7 +270,8 @@ class Gallery:
         some, all_of_them = self.count(chosen), self._of(name)
         if not 0 < some < all_of_them:
             raise DataError(
-                f"{some} of {name}'s {all_of_them} crops would be split off; choose some and leave some, or rename"
+                f"{some} of {name}'s {many(all_of_them, 'crop')} would be split off; choose some and leave some, "
+                "or rename"
             )
         count = self._name(chosen, new)
         self._changed("split", by, person=self.ledger.pseudonym(name), into=self.ledger.pseudonym(new), rows=count)

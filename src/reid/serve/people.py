@@ -18,6 +18,7 @@ from reid.serve.routes import By, It, routes
 from reid.serve.schemas import AddUploads, Enrol, Forget, Merge, Name, Rename, RowId, Split, Word
 from reid.serve.service import Service
 from reid.types import Crop, Embeddings
+from reid.wording import many
 
 reading, writing = routes("read", "People and crops"), routes("write", "Enrol and correct")
 MOST = 2000  # crops of one timeline
@@ -196,6 +197,6 @@ async def _there(it: Service, rows: list[int]) -> Where:
     found = await it.run(lambda: it.gallery.count(where))
     if found < len(where.ids or ()):
         raise Refused(
-            404, f"of {len(where.ids or ())} rows {found} are in the gallery; the others may have been erased"
+            404, f"of {many(len(where.ids or ()), 'row')} {found} can be found; what is missing may have been erased"
         )
     return where

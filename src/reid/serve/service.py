@@ -27,6 +27,7 @@ from reid.serve.problems import Refused
 from reid.serve.settings import Settings
 from reid.types import Embeddings, Match, Vectors
 from reid.verify import Verifier
+from reid.wording import many
 
 T = TypeVar("T")
 
@@ -134,7 +135,8 @@ class Service:
             Refused: there are none, or too many.
         """
         if not 1 <= len(uploads) <= self.settings.max_crops:
-            raise Refused(422, f"{len(uploads)} pictures were sent; send 1 to {self.settings.max_crops} at once")
+            sent = many(len(uploads), "picture was", "pictures were")
+            raise Refused(422, f"{sent} sent; send 1 to {self.settings.max_crops} at once")
         loop, looked = asyncio.get_running_loop(), []
         for number, upload in enumerate(uploads, 1):
             data = await upload.read()
