@@ -136,7 +136,8 @@ def _one(it: Service, where: Where, pictures: bool) -> Rows:
 
 @writing.post("/crops", status_code=201)
 async def add(it: It, by: By, given: Annotated[AddUploads, Form(media_type="multipart/form-data")]) -> RowsOut:
-    """Put pictures into the gallery, to enrol them or to say what they show. One that is there already stays one."""
+    """Put pictures into the gallery, to enrol them or to say what they show. The very same file stays one row, of which
+    a camera, time or tracklet that is given again replaces what was known, and what is left out stays."""
     looked = await it.look(given.crop, keep=True)
     vectors = await it.embed(looked)
     crops = tuple(_kept(one, given) for one in looked)

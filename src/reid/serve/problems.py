@@ -94,6 +94,9 @@ async def of_validation(_: Request, error: Exception) -> Response:
     """A field that is missing or not what it should be: the first of them."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        why = first["ctx"]["error"]
+        return problem(422, f"the body is not JSON ({why}, character {first['loc'][-1]}); /openapi.json tells its form")
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
     where = ".".join(place) or "the body"
     detail = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}; /openapi.json tells what this address takes"
