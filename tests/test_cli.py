@@ -529,7 +529,7 @@ def test_mistakes_in_verify_are_told_in_a_sentence(run: Run, calibrated: Path, m
         ([a, *known], "is one source; give two pictures"),
         ([a, tmp_path / "no.jpg", *known], "does not exist"),
         ([a, tmp_path / "broken.jpg", *known], "broken.jpg is empty"),
-        ([a, tmp_path / "left.txt", *known], "1 pictures and .*left.txt 2; they go in pairs"),
+        ([a, tmp_path / "left.txt", *known], "1 picture and .*left.txt 2; they go in pairs"),
         ([tmp_path / "t.csv", *known], "starts with 'x,y'; a table of pairs"),
         ([tmp_path / "none.csv", *known], "names no pair"),
         ([tmp_path / "half.csv", *known], "line 2 of .* does not name two pictures"),

@@ -251,7 +251,7 @@ def test_what_is_damaged_is_salvaged(db: Path, told: Json, run: Run, tmp_path: P
         (["keep", "DB", "soon"], "12h, 30d or 8w"),
         (["add", "DB", "missing/"], "missing"),
         (["count", "DB", "--after", "nan"], "finite"),
-        (["feedback", "DB", "a.jpg", "b.jpg", "--same"], "a.jpg is no crop of"),
+        (["feedback", "DB", "a.jpg", "b.jpg", "--same"], ".db: a.jpg, b.jpg; add pictures first"),
         (["feedback", "DB", "a.jpg", "a.jpg", "--same"], "a.jpg was given twice"),
         (["copy", "DB", "DB"], "is the very gallery that is to be copied"),
         (["erase", "DB", "--person", "ADA", "--yes"], "nobody in the gallery is called ADA"),

@@ -55,8 +55,8 @@ VERBS = {
 
 
 class Verb(argparse.ArgumentParser):
-    """The parser of a verb: it tells a mistake in one sentence, also that arguments are left over, which argparse
-    leaves to the topmost parser."""
+    """The parser of the command or of a verb: it tells a mistake in one sentence, also that arguments are left over,
+    which argparse leaves to the topmost parser."""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         found, rest = super().parse_known_args(args, namespace)
@@ -71,9 +71,9 @@ class Verb(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="reid", description="Person re-identification: find, verify and measure people.")
+    top = Verb(prog="reid", description="Person re-identification: find, verify and measure people.")
     top.add_argument("--version", action="version", version=f"reid {__version__}")
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Verb)
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, module in VERBS.items():
         verb = verbs.add_parser(
             name,

@@ -101,9 +101,12 @@ def feedback(args: argparse.Namespace) -> Told:
     if ids[0] == ids[1]:
         raise DataError(f"{args.first} was given twice; give two crops of the gallery")
     with opened_gallery(args) as gallery:
-        for path, row in zip((args.first, args.second), ids, strict=True):
-            if not gallery.count(Where(ids=frozenset([row]))):
-                raise DataError(f"{path} is no crop of {shown(args.gallery)}; add the picture first, or check its path")
+        given = zip((args.first, args.second), ids, strict=True)
+        missing = [path for path, row in given if not gallery.count(Where(ids=frozenset([row])))]
+        if missing:
+            raise DataError(
+                f"not in {shown(args.gallery)}: {', '.join(missing)}; add pictures first, or check the path"
+            )
         gallery.feedback(ids[0], ids[1], args.same)
         count = len(gallery.feedbacks())
     return [f"Kept; feedback on {many(count, 'pair')} now."], {"same": args.same, "pairs": count}

@@ -30,7 +30,7 @@ FEW = 100  # queries of one search that the log names
 ERASING = "erasing"  # the setting that tells what an erasure is about until it is done
 NOTHING = Where(ids=frozenset())
 NOT_THERE = {
-    "people": "nobody in the gallery is called {}; check the name in the list of people",
+    "people": "nobody in the gallery is called {}; `reid index list` and GET /v1/people tell who is",
     "cameras": "the gallery has no crop of camera {}; leave it out, or check its name",
     "tracklets": "the gallery has no crop of tracklet {}; leave it out, or check its name",
     "tags": "no crop of the gallery is tagged {}; leave it out, or check the word",
