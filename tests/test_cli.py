@@ -377,7 +377,7 @@ MISTAKES = {
     "unknown ending": (["embed", "STREET", "-o", "e.doc", "--model", "MODEL"], ".npz"),
     "folder that cannot be written to": (
         ["embed", "STREET", "-o", "/proc/none/e.npz", "--model", "MODEL"],
-        "/proc/none",
+        "the folder /proc/none does not exist",
     ),
     "no such recipe": (["train", "STREET", "-o", "run", "--recipe", "best"], "osnet"),
     "weights that are not": (["export", "PICTURE", "-o", "m.onnx"], "is of no format that can be read"),

@@ -343,6 +343,13 @@ def test_command_loses_no_name(run: Run, tmp_path: Path, model: Path) -> None:
     assert [c.extra["known_as"] for c in data.read(tmp_path / "again.csv")] == [c.pid for c in named]
 
 
+def test_command_counts_one_crop(run: Run, tmp_path: Path) -> None:
+    files.save(drawn(1)[:1], tmp_path / "e.npz")
+    code, said, _ = run("cluster", tmp_path / "e.npz")
+    assert (code, said.split(";")[0]) == (0, "0 identities among 1 crop")
+    assert "1 person is named" in said
+
+
 def test_command_refuses(run: Run, tmp_path: Path) -> None:
     files.save(drawn(3), tmp_path / "e.npz")
     for options, said in {

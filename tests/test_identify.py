@@ -390,7 +390,9 @@ def test_command_says_when_one_camera_is_all_there_is(run: Run, tmp_path: Path) 
     assert "one camera" not in run("identify", tmp_path / "q.npz", tmp_path / "two.npz")[1]
     unknown = tuple(replace(crop, camera=None) for crop in made.crops)
     files.save(Embeddings(made.vectors, unknown, made.model), tmp_path / "unknown.npz")
-    said = run("identify", tmp_path / "q.npz", tmp_path / "unknown.npz")[1]
+    kept = tmp_path / "unknown.people"
+    assert run("identify", tmp_path / "unknown.npz", "--save", kept)[0] == 0
+    said = run("identify", tmp_path / "q.npz", kept)[1]
     assert ("No camera is known" in said, "Most people are enrolled from one" in said) == (True, False)
 
 
