@@ -410,10 +410,12 @@ MISTAKES = {
         ["evaluate", "STREET", "--prior", "p.json", "--distances", "d.npy"],
         "only embeddings can be re-ranked or take a prior",
     ),
+    "one thing too many": (["verify", "PICTURE", "PICTURE", "third.jpg"], "third.jpg is nothing that it takes"),
+    "one thing too many of a kind": (["index", "keep", "g.db", "-1d"], "reid index keep: -1d is nothing"),
     "unknown ending": (["embed", "STREET", "-o", "e.doc", "--model", "MODEL"], ".npz"),
     "folder that cannot be written to": (
         ["embed", "STREET", "-o", "/proc/none/e.npz", "--model", "MODEL"],
-        "/proc/none",
+        "the folder /proc/none does not exist",
     ),
     "no such recipe": (["train", "STREET", "-o", "run", "--recipe", "best"], "osnet"),
     "weights that are not": (["export", "PICTURE", "-o", "m.onnx"], "is of no format that can be read"),
@@ -431,7 +433,7 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
     code, out, err = run(*(stand_in.get(a, a) for a in arguments))
     assert code == 2, err
     assert message in err
-    assert err.startswith(f"reid {arguments[0]}: ") or err.startswith("skipped: ")
+    assert err.startswith((f"reid {arguments[0]}: ", "reid index keep: ")) or err.startswith("skipped: ")
     assert "Traceback" not in err
     assert out == ""
 
@@ -478,6 +480,21 @@ def test_what_would_be_lost_is_kept(run: Run, street: Path, model: Path, tmp_pat
         ("prior", street, "-o", tmp_path / "p.json", "--plot", photo),
     ):
         assert run(*command)[0] == 2
+    bill = tmp_path / "bill.csv"
+    bill.write_text("invoice,amount\n17,3\n")
+    run("index", "add", tmp_path / "g.db", photo, "--model", model)
+    for command in (
+        ("embed", photo, "-o", bill, "--model", model),
+        ("cluster", street, "-o", bill, "--model", model),
+        ("show", street, "--write-split", "people", "-o", bill),
+        ("index", "export", tmp_path / "g.db", "--crops", bill),
+        ("index", "export", tmp_path / "g.db", "--pairs", bill),
+    ):
+        code, _, err = run(*command)
+        assert (code, "bill.csv" in err, bill.read_text()) == (2, True, "invoice,amount\n17,3\n")
+    for source in (street, street / "crops.csv"):
+        code, _, err = run("show", source, "--write-split", "people", "-o", street / "crops.csv")
+        assert (code, "is what is read" in err) == (2, True)
     code, _, err = run("demo", "-o", tmp_path)
     assert (code, "holds other files" in err) == (2, True)
     assert photo.read_bytes() == before
@@ -550,7 +567,7 @@ def test_mistakes_in_verify_are_told_in_a_sentence(run: Run, calibrated: Path, m
         ([a, *known], "is one source; give two pictures"),
         ([a, tmp_path / "no.jpg", *known], "does not exist"),
         ([a, tmp_path / "broken.jpg", *known], "broken.jpg is empty"),
-        ([a, tmp_path / "left.txt", *known], "1 pictures and .*left.txt 2; they go in pairs"),
+        ([a, tmp_path / "left.txt", *known], "1 picture and .*left.txt 2; they go in pairs"),
         ([tmp_path / "t.csv", *known], "starts with 'x,y'; a table of pairs"),
         ([tmp_path / "none.csv", *known], "names no pair"),
         ([tmp_path / "half.csv", *known], "line 2 of .* does not name two pictures"),

@@ -334,6 +334,26 @@ def test_command_on_a_street(run: Run, tmp_path: Path, model: Path) -> None:
     assert code == 0 or told["count"] == 0
 
 
+def test_command_loses_no_name(run: Run, tmp_path: Path, model: Path) -> None:
+    named, out = draw_street(tmp_path, people=4), tmp_path / "identities.csv"
+    before = (tmp_path / "crops.csv").read_bytes()
+    for source in (tmp_path / "crops.csv", tmp_path):
+        code, _, err = run("cluster", source, "-o", tmp_path / "crops.csv", "--model", model)
+        assert (code, "is what is read" in err) == (2, True)
+    assert (tmp_path / "crops.csv").read_bytes() == before
+    assert run("cluster", tmp_path / "crops.csv", "-o", out, "--model", model)[0] == 0
+    assert run("cluster", out, "-o", tmp_path / "again.csv", "--model", model)[0] == 0
+    assert run("cluster", out, "-o", tmp_path / "again.csv", "--model", model)[0] == 0  # over its own
+    assert [c.extra["known_as"] for c in data.read(tmp_path / "again.csv")] == [c.pid for c in named]
+
+
+def test_command_counts_one_crop(run: Run, tmp_path: Path) -> None:
+    files.save(drawn(1)[:1], tmp_path / "e.npz")
+    code, said, _ = run("cluster", tmp_path / "e.npz")
+    assert (code, said.split(";")[0]) == (0, "0 identities among 1 crop")
+    assert "1 person is named" in said
+
+
 def test_command_refuses(run: Run, tmp_path: Path) -> None:
     files.save(drawn(3), tmp_path / "e.npz")
     for options, said in {

@@ -127,7 +127,7 @@ def test_mistakes_are_told(tmp_path: Path, people: Embeddings) -> None:
     Gallery.open(other, "another", 8).close()
     with pytest.raises(ModelError, match="another"):
         copy(first, other)
-    with pytest.raises(DataError, match="ledger"):
+    with pytest.raises(DataError, match="the very gallery"):
         copy(first, first)
     with pytest.raises(DataError, match="no gallery"):
         copy(tmp_path / "none.db", other)

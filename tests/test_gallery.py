@@ -248,6 +248,7 @@ def test_mistakes_with_people_are_told_and_change_nothing(gallery: Gallery) -> N
         (lambda: gallery.rename("nobody", "x"), "nobody in the gallery is called nobody"),
         (lambda: gallery.rename("1", "2"), "merge"),
         (lambda: gallery.merge(["1", "nobody"], "x"), "nobody in the gallery"),
+        (lambda: gallery.merge(["1"], "1"), "nobody but 1 was named"),
         (lambda: gallery.split("1", Where(), "x"), "9 of 1's 9"),
         (lambda: gallery.split("1", Where(cameras={"none"}), "x"), "0 of 1's 9"),
         (lambda: gallery.split("1", of("2"), "x"), "among other people"),

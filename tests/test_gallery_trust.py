@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, load
 from reid import cache
 from reid.cache import Cache
 from reid.distance import top_k
-from reid.errors import DataError, StoreError
+from reid.errors import DataError, NotFound, StoreError
 from reid.gallery import memory, scan
 from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Where, row_id, row_ids
@@ -312,6 +312,32 @@ def test_an_erasure_of_more_or_fewer_rows_than_expected_is_refused(tmp_path: Pat
     assert gallery.count() == 20
     assert gallery.erase(Where(people={"person 1"}), expect=10).rows == 10
     gallery.close()
+
+
+@pytest.mark.parametrize(
+    ("where", "match"),
+    [
+        (Where(people={"person 1", "ADA"}), "nobody in the gallery is called ADA"),
+        (Where(cameras={"c99"}), "no crop of camera c99"),
+        (Where(people={"person 1"}, not_cameras={"c99"}), "no crop of camera c99"),
+        (Where(tracklets={"t99"}), "no crop of tracklet t99"),
+        (Where(people={"person 1"}, tags={"nowhere"}), "tagged nowhere"),
+        (Where(ids={1, row_id(crowd(20).crops[0])}), "1 of the 2 crops asked for is not in the gallery"),
+    ],
+    ids=str,
+)
+def test_an_erasure_of_what_is_not_there_is_refused(tmp_path: Path, where: Where, match: str) -> None:
+    with made(tmp_path / "g.db", crowd(20)) as gallery:
+        before = list(gallery.audit())
+        for ask in (gallery.erasable, gallery.erase):
+            with pytest.raises(NotFound, match=match):
+                ask(where)
+        assert (gallery.count(), list(gallery.audit())) == (20, before)
+
+
+def test_an_erasure_of_a_time_in_which_nothing_was_seen_gives_a_receipt_of_nothing(tmp_path: Path) -> None:
+    with made(tmp_path / "g.db", crowd(20)) as gallery:
+        assert gallery.erase(Where(people={"person 1"}, after=1e9)).rows == 0
 
 
 def test_a_file_that_cannot_be_read_is_found_by_its_vector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ SOURCE = Path(reid.__file__).parent
 
 # Each room may import from the rooms before it, and from those named with it.
 ROOMS: list[set[str]] = [
-    {"errors", "disk"},
+    {"errors", "disk", "wording"},
     {"types", "settings"},
     {"images"},
     {"data", "distance", "metrics", "files", "street", "protocols", "pages", "quality"},

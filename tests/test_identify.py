@@ -394,6 +394,12 @@ def test_command_says_when_one_camera_is_all_there_is(run: Run, tmp_path: Path) 
     files.save(drawn(6, 2, seed=1), tmp_path / "q.npz")
     assert "Most people are enrolled from one camera" in run("identify", tmp_path / "q.npz", tmp_path / "one.npz")[1]
     assert "one camera" not in run("identify", tmp_path / "q.npz", tmp_path / "two.npz")[1]
+    unknown = tuple(replace(crop, camera=None) for crop in made.crops)
+    files.save(Embeddings(made.vectors, unknown, made.model), tmp_path / "unknown.npz")
+    kept = tmp_path / "unknown.people"
+    assert run("identify", tmp_path / "unknown.npz", "--save", kept)[0] == 0
+    said = run("identify", tmp_path / "q.npz", kept)[1]
+    assert ("No camera is known" in said, "Most people are enrolled from one" in said) == (True, False)
 
 
 def test_command_refuses(run: Run, tmp_path: Path, model: Path) -> None:

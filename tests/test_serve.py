@@ -200,6 +200,13 @@ def test_pictures_that_are_added_can_be_enrolled_and_corrected(served: Served) -
     assert {entry.by for entry in served.gallery.audit()} == {"tests", "local"}
 
 
+def test_what_is_said_anew_of_the_same_file_corrects_it(served: Served) -> None:
+    for data in ({"camera": "door", "time": "7"}, {"camera": "yard"}):
+        (row,) = served.post("/v1/crops", files=files(904), data=data).json()["rows"]
+    crop = served.get(f"/v1/crops/{row}").json()
+    assert (crop["camera"], crop["time"], served.gallery.count()) == ("yard", 7, 25)
+
+
 def test_feedback_is_kept(served: Served) -> None:
     a, b = id_of(served.crops[0]), id_of(served.crops[1])
     for same in (True, False):
@@ -246,6 +253,8 @@ def test_erasing_takes_as_many_as_were_expected_and_gives_a_receipt(served: Serv
     assert served.get(f"/v1/crops/{id_of(served.crops[3])}/picture").status_code == 404
     assert [p["name"] for p in served.get("/v1/people").json()["people"]] == ["person 0", "person 2", "person 3"]
     assert served.post("/v1/erase", json={}).status_code == 422
+    for nobody in ({"people": ["person 1"]}, {"cameras": ["c99"]}, {"rows": ["5"]}):
+        assert served.post("/v1/erase", json=nobody).status_code == 404
 
 
 def test_stats_health_and_meters(looked: Served) -> None:

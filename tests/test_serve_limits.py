@@ -78,7 +78,7 @@ def test_a_token_is_shown_once_and_kept_as_a_digest(run: Run, tmp_path: Path) ->
     assert caller
     assert (caller.name, caller.roles) == ("anna", {"read", "erase"})
     assert Tokens(path).find(token[:-1]) is None
-    assert "already" in run("serve", "--tokens", path, "--new-token", "anna")[2]
+    assert "already; remove that line" in run("serve", "--tokens", path, "--new-token", "anna")[2]
     assert "can be read, write, erase" in run("serve", "--tokens", path, "--new-token", "bo", "--roles", "all")[2]
     assert "up to 64 letters" in run("serve", "--tokens", path, "--new-token", "b o")[2]
 
@@ -267,6 +267,12 @@ def test_bad_requests_are_told_in_a_sentence(served: Served, method: str, path: 
     assert 400 <= answer.status_code < 500, answer.text
     assert problem(answer, answer.status_code)
     assert served.gallery.count() == before
+
+
+def test_a_body_that_is_not_json_is_told_in_a_sentence(served: Served) -> None:
+    bad = {"content": b'{"people": [}', "headers": {"Content-Type": "application/json"}}
+    said = problem(served.post("/v1/erase", **bad), 422)
+    assert said.startswith("the body is not JSON (Expecting value, character 12); "), said
 
 
 def raw(served: Served, *parts: bytes) -> bytes:

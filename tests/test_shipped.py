@@ -15,6 +15,7 @@ from reid.evaluation import evaluate, query_and_gallery
 from reid.reid import ReId
 from reid.street import draw_street
 from reid.validation import normalise
+from reid.wording import model_named
 
 MARKET = Path(__file__).parents[2] / "shared" / "data" / "market1501" / "bounding_box_train"
 SIZE_LIMIT = 10 << 20
@@ -27,6 +28,7 @@ def test_every_model_explains_itself(name: str) -> None:
     path = find_model(name)
     assert path.stat().st_size < SIZE_LIMIT
     assert path.with_suffix(".md").exists(), "a model needs a card"
+    assert model_named(embedder.fingerprint) == f"{name} ({embedder.fingerprint})"
     noise = np.random.default_rng(0).integers(0, 256, (3, 128, 64, 3), dtype=np.uint8)
     np.testing.assert_allclose(np.linalg.norm(embedder.arrays(list(noise)), axis=1), 1, atol=1e-5)
 

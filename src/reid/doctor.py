@@ -15,11 +15,12 @@ import numpy as np
 
 from reid import data
 from reid.data import Source, alike, findings
-from reid.data.findings import Finding, many
+from reid.data.findings import Finding
 from reid.data.scan import THUMB, Scan, scan
 from reid.data.splits import KINDS, PARTS, by_person, evaluable, is_close, moment, propose_splits, step
 from reid.errors import DataError
 from reid.types import Crop
+from reid.wording import many
 
 __all__ = ["Diagnosis", "Finding", "Spread", "examine", "propose_splits"]
 

@@ -18,6 +18,7 @@ from reid.evaluation import FEWEST_PEOPLE, outcomes
 from reid.images import RGB
 from reid.metrics import bootstrap
 from reid.types import Crop, Embeddings, Vectors
+from reid.wording import many
 
 BATCHES = (1, 2, 7, 64)
 NEAREST = 10
@@ -79,7 +80,7 @@ def check_enough(crops: Sequence[Crop]) -> None:
     """
     if len(crops) < 3:
         raise DataError(
-            f"the sample has {len(crops)} crops that can be read; ranking needs 3, and a few hundred tell more"
+            f"the sample has {many(len(crops), 'crop')} that can be read; ranking needs 3, and a few hundred tell more"
         )
 
 

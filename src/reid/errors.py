@@ -22,6 +22,10 @@ class StoreError(DataError):
     """A gallery whose disk or server fails: full, damaged, gone or busy. What was asked of it may be right."""
 
 
+class NotFound(DataError):
+    """A name or an id of which a gallery has no crop."""
+
+
 class ModelError(ReidError):
     """A model file that cannot be read, or that does not fit what it was given."""
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from reid import charts
 from reid.breakdown import CameraPairs, Spread
 from reid.charts import Axis, Bars, Figure, Line, Mark, decades, linear, percent
-from reid.data.findings import many
 from reid.evaluation import PROTOCOLS, Outcomes
 from reid.metrics import Rows
 from reid.pages import text
 from reid.roc import Verification
 from reid.types import Crop, Report
+from reid.wording import many
 
 Floats = NDArray[np.float64]
 

@@ -14,12 +14,12 @@ import numpy as np
 from reid import charts, pages
 from reid.breakdown import CameraPairs, Spread
 from reid.charts import percent
-from reid.data.findings import many
 from reid.errors import ShapeError
 from reid.evaluation import PROTOCOLS, Outcomes
 from reid.evaluation_charts import Roc, by_person, camera_tables, ranking, verification
 from reid.pages import Pictures, card, known, sign, text
 from reid.types import Crop, Match, Ranking, Report
+from reid.wording import many
 
 SKIPPED_NAMED, WORST_PEOPLE, WORST_LOOKS, WORST_QUERIES = 100, 20, 6, 12
 _FIGURES = {

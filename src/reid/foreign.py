@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.data import table
-from reid.data.findings import many
 from reid.errors import DataError, MissingExtra, ReidError, ShapeError
 from reid.protocols import row_judge
 from reid.types import Crop, Embeddings, Ranking, Vectors
+from reid.wording import many
 
 Matrix = NDArray[np.floating[Any]]
 

@@ -21,6 +21,7 @@ from reid.gallery.rows import Rows, half
 from reid.gallery.sqlite import SqliteStore
 from reid.images import RGB
 from reid.types import Crop, Embeddings
+from reid.wording import many
 
 HEIGHT, QUALITY = 256, 85  # of a picture that a gallery keeps
 CHUNK = 2048  # crops that are added at once
@@ -153,7 +154,7 @@ def _embedded(
 
 
 def _no_picture(count: int, such_as: str) -> str:
-    return f"no picture is left of {count:,} crops, such as {such_as}; leave them out with --drop"
+    return f"no picture is left of {many(count, 'crop')}, such as {such_as}; leave them out with --drop"
 
 
 def _without(part: Rows) -> Sequence[Crop]:

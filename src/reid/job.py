@@ -21,6 +21,7 @@ from reid import files
 from reid.embed import Batch, Embedder, Skipped
 from reid.errors import DataError
 from reid.types import Crop, Embeddings, crop_to_json
+from reid.wording import many
 
 
 def embed_to_file(
@@ -90,7 +91,7 @@ def _unchanged(path: Path, model: str, crops: Sequence[Crop]) -> dict[str, Any]:
     wanted = {crop.path for crop in crops}
     lost = sum(crop.path not in wanted for crop in before.crops)
     if lost:
-        raise DataError(f"{path} holds {lost} crops that are not asked for now; give a new name, or remove it first")
+        raise DataError(f"{path} holds {many(lost, 'crop')} not asked for now; give a new name, or remove it first")
     return {
         crop.path: vector
         for crop, vector in zip(before.crops, before.vectors, strict=True)

@@ -18,6 +18,7 @@ from reid.evaluation import codes
 from reid.gallery.address import is_address
 from reid.gallery.gallery import Gallery
 from reid.types import Embeddings, Ranking
+from reid.wording import model_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ def search(query: Embeddings, gallery: Embeddings, k: int = 10, only: Filter | N
             raise ShapeError(f"the {what} is {type(given).__name__}; it must be Embeddings, which an Embedder makes")
     if query.model != gallery.model:
         raise ModelError(
-            f"the query was embedded by model {query.model} and the gallery by {gallery.model}; "
+            f"the query was embedded by model {model_named(query.model)} and the gallery by "
+            f"{model_named(gallery.model)}; "
             "embed the gallery again with `reid embed`, or give the model that made it"
         )
     only = only or Filter()
@@ -136,9 +138,10 @@ def gather(
             return embedder()(data.read(several), progress, on_skip)
         parts = [gather(one, embedder, on_skip, progress) for one in several]
         if len(models := {part.model for part in parts}) > 1:
+            named = ", ".join(map(model_named, sorted(models)))
             raise ModelError(
-                f"what was given was embedded by different models ({', '.join(sorted(models))}); embed all of it with "
-                "one and the same --model"
+                f"what was given was embedded by different models ({named}); embed all of it with one and the same "
+                "--model"
             )
         crops = tuple(crop for part in parts for crop in part.crops)
         return Embeddings(np.concatenate([part.vectors for part in parts]), crops, parts[0].model)

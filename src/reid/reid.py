@@ -24,6 +24,7 @@ from reid.types import Crop, Vectors, Verdict
 from reid.verify import Verifier, beside
 from reid.verify.curve import Floats, sigmoid
 from reid.verify.verifier import distances
+from reid.wording import model_named
 
 CHUNK = 256  # pictures in memory at once
 Pictures = RGB | Sequence[RGB]
@@ -77,8 +78,8 @@ class ReId:
             )
         if self.embedder.fingerprint != self.verifier.model:
             raise ModelError(
-                f"the calibration was fitted for model {self.verifier.model} and {self.embedder.name} is "
-                f"{self.embedder.fingerprint}; fit one with `reid verify --fit` and the same --model, --views "
+                f"the calibration was fitted for model {model_named(self.verifier.model)} and {self.embedder.name} is "
+                f"{self.embedder.fingerprint} here; fit one with `reid verify --fit` and the same --model, --views "
                 "and --precision"
             )
 

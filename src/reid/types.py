@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from reid.disk import replacing
 from reid.errors import DataError, ShapeError
+from reid.wording import many, model_named
 
 Role = Literal["person", "distractor", "junk"]
 Vectors = NDArray[np.float32]
@@ -115,7 +116,8 @@ class Embeddings:
         return len(self.crops)
 
     def __repr__(self) -> str:
-        return f"Embeddings({len(self):,} crops, {self.vectors.shape[1]} values each, model {self.model})"
+        values, model = self.vectors.shape[1], model_named(self.model)
+        return f"Embeddings({many(len(self), 'crop')}, {values} values each, model {model})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Embeddings):

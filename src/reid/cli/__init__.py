@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from reid import __version__
 from reid.cli import (
@@ -30,6 +31,7 @@ from reid.cli import (
     train,
     verify,
 )
+from reid.cli.common import say
 from reid.errors import EXTRAS, MissingExtra, ReidError, Stopped
 
 VERBS = {
@@ -52,9 +54,24 @@ VERBS = {
 }
 
 
+class Verb(argparse.ArgumentParser):
+    """The parser of the command or of a verb: it tells a mistake in one sentence, also that arguments are left over,
+    which argparse leaves to the topmost parser."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"{' '.join(rest)} is nothing that it takes, or too much")
+        return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{self.prog}: {message}; `{self.prog} --help` tells more", error=True)
+        self.exit(2)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="reid", description="Person re-identification: find, verify and measure people.")
+    top = Verb(prog="reid", description="Person re-identification: find, verify and measure people.")
     top.add_argument("--version", action="version", version=f"reid {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, module in VERBS.items():
@@ -84,17 +101,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         VERBS[args.verb].run(args)
         sys.stdout.flush()
     except ReidError as error:
-        print(f"reid {args.verb}: {error}", file=sys.stderr)
+        say(f"reid {args.verb}: {error}", error=True)
         sys.exit(130 if isinstance(error, Stopped) else 2)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        print(f"reid {args.verb}: {MissingExtra(f'reid {args.verb}', EXTRAS[error.name])}", file=sys.stderr)
+        say(f"reid {args.verb}: {MissingExtra(f'reid {args.verb}', EXTRAS[error.name])}", error=True)
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"reid {args.verb}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        say(f"reid {args.verb}: {error.filename or 'a file'}: {error.strerror or error}", error=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

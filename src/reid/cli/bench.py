@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from reid.cli.common import name_skipped, progress
+from reid.cli.common import name_skipped, progress, say
 
 if TYPE_CHECKING:
     from reid.bench import Machine, Speed
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
         about = {"processor": on.processor, "cores": on.cores, "operations": on.operations, "peak GFLOP/s": peaks}
         print(json.dumps({"model": args.model, **about, "speeds": [row.fields() for row in rows]}))
         return
-    print("\n".join(lines(args.model, on, rows)))
+    say(*lines(args.model, on, rows))
 
 
 def lines(model: str, on: Machine, rows: list[Speed]) -> Iterator[str]:

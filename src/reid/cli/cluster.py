@@ -7,8 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, ending, model_options, name_skipped, page, progress
+from reid.cli.common import Model, apart, crops_table, model_options, name_skipped, page, progress, say
 from reid.errors import DataError
+from reid.wording import many
 
 if TYPE_CHECKING:
     from reid.cluster import Agreement, Clusters
@@ -27,7 +28,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "-o",
         "--output",
-        type=ending(".csv"),
+        type=crops_table,
         metavar="FILE.csv",
         help="a table of the crops with the identities as people",
     )
@@ -62,6 +63,8 @@ def run(args: argparse.Namespace) -> None:
     from reid.cluster import agreement, cluster
     from reid.spacetime import TransitionPrior
 
+    if args.output:
+        apart(args.output, args.source)
     prior = TransitionPrior.load(args.prior) if args.prior else None
     model = Model(args, cached=not args.no_cache)
     skipped: list[Skipped] = []
@@ -78,16 +81,19 @@ def run(args: argparse.Namespace) -> None:
         _write(args.output, made, found)
     if args.html:
         _draw(args.html, made, found, seen, model.name(made))
-    print(_json(args, made, found, seen) if args.json else "\n".join(_said(args, made, found, seen)))
+    if args.json:
+        print(_json(args, made, found, seen))
+    else:
+        say(*_said(args, made, found, seen))
 
 
 def _write(path: Path, made: Embeddings, found: Clusters) -> None:
-    """The crops with identities as people; who they were said to be before is kept in the column `known_as`."""
+    """The crops with identities as people; who they were said to be at first is kept in the column `known_as`."""
     from reid.data import table
 
     crops = []
     for crop, label in zip(made.crops, found.labels.tolist(), strict=True):
-        extra = dict(crop.extra) | ({"known_as": crop.pid} if crop.pid is not None else {})
+        extra = ({"known_as": crop.pid} if crop.pid is not None else {}) | dict(crop.extra)
         crops.append(replace(crop, pid=None if label < 0 else f"i{label + 1:04}", extra=extra))
     table.write(path, crops)
 
@@ -118,15 +124,15 @@ def _json(args: argparse.Namespace, made: Embeddings, found: Clusters, seen: Agr
 
 
 def _said(args: argparse.Namespace, made: Embeddings, found: Clusters, seen: Agreement | None) -> Iterator[str]:
-    of = f"{len(made):,} crops" + (f" in {found.points:,} points" if found.points < len(made) else "")
+    of = many(len(made), "crop") + (f" in {many(found.points, 'point')}" if found.points < len(made) else "")
     yield (
-        f"{found.count:,} {'identity' if found.count == 1 else 'identities'} among {of}; {found.alone:,} alone. "
+        f"{many(found.count, 'identity', 'identities')} among {of}; {found.alone:,} alone. "
         f"{found.method} within {found.within:g}, k1 = {found.k1}; pairs that cannot be one person: {found.apart:,}."
     )
     if seen:
         yield (
-            f"{seen.people:,} people are named: purity {100 * seen.purity:.1f} %, pairwise precision "
-            f"{100 * seen.precision:.1f} %, recall {100 * seen.recall:.1f} %, F {100 * seen.f:.1f} %."
+            f"{many(seen.people, 'person is', 'people are')} named: purity {100 * seen.purity:.1f} %, pairwise "
+            f"precision {100 * seen.precision:.1f} %, recall {100 * seen.recall:.1f} %, F {100 * seen.f:.1f} %."
         )
     if args.output:
         yield f"Wrote {args.output}: identities as people; crops that are alone have none."

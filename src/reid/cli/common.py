@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reid.errors import DataError
+from reid.wording import many, model_named, visible
 
 if TYPE_CHECKING:
     from reid.embed import Embedder, Skipped
@@ -38,6 +39,13 @@ def model_options(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def in_folder(name: str) -> Path:
+    """The name of a file to write, refused where its folder is not there."""
+    if not Path(name).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist; make it, or give another")
+    return Path(name)
+
+
 def ending(*suffixes: str) -> Callable[[str], Path]:
     """The name of a file to write, refused where it looks like another file or its folder is not there."""
 
@@ -45,14 +53,51 @@ def ending(*suffixes: str) -> Callable[[str], Path]:
         if Path(name).suffix.lower() not in suffixes:
             known = " or ".join(suffixes)
             raise argparse.ArgumentTypeError(f"{name} does not end in {known}, and might be a file of yours")
-        if not Path(name).parent.is_dir():
-            raise argparse.ArgumentTypeError(f"the folder {Path(name).parent} does not exist")
-        return Path(name)
+        return in_folder(name)
 
     return path
 
 
 page = ending(".html", ".htm")
+
+
+def crops_table(name: str) -> Path:
+    """The name of a table of crops to write, refused where another file would be lost."""
+    from reid.data import table
+
+    return _table(name, table.COLUMNS)
+
+
+def pairs_table(name: str) -> Path:
+    """The name of a table of pairs to write, refused where another file would be lost."""
+    from reid.data import pairs
+
+    return _table(name, pairs.COLUMNS)
+
+
+def _table(name: str, columns: Sequence[str]) -> Path:
+    from reid.data import table
+
+    path = ending(".csv")(name)
+    try:
+        table.check_over(path, columns)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return path
+
+
+def apart(output: Path, sources: Sequence[str]) -> None:
+    """Refuse to write over the very table that is read.
+
+    Raises:
+        DataError: the output is one of the sources, or the table of a folder that is one.
+    """
+    from reid import data
+
+    for source in sources:
+        table = data.table_of(source)
+        if table and output.exists() and output.samefile(table):
+            raise DataError(f"{output} is what is read, and what it says would be lost; give another name")
 
 
 def card(path: Path | None) -> dict[str, Any]:
@@ -126,7 +171,7 @@ class Model:
 
     def name(self, embeddings: Embeddings) -> str:
         """What to call the model behind some embeddings: its name where it was opened, its fingerprint otherwise."""
-        return self.opened.name if self.opened else embeddings.model
+        return self.opened.name if self.opened else model_named(embeddings.model)
 
 
 @contextmanager
@@ -151,6 +196,12 @@ def progress(
         yield step
 
 
+def say(*lines: str, error: bool = False) -> None:
+    """Print lines as a terminal may show them: a name in one can neither break it nor give orders to the terminal."""
+    if lines:
+        print("\n".join(map(visible, lines)), file=sys.stderr if error else sys.stdout, flush=True)
+
+
 def percent(p: float) -> str:
     """A probability with more digits near 0 and 1, and never quite either.
 
@@ -164,17 +215,14 @@ def percent(p: float) -> str:
 def name_skipped(skipped: Sequence[Skipped]) -> None:
     """Name pictures that could not be read, the first few in full."""
     for item in skipped[:10]:
-        print(f"skipped: {item.reason}", file=sys.stderr)
+        say(f"skipped: {item.reason}", error=True)
     if skipped:
-        noun = "picture" if len(skipped) == 1 else "pictures"
         more = f"; {len(skipped) - 10:,} of them are not named here" if len(skipped) > 10 else ""
-        print(f"{len(skipped):,} {noun} could not be read and left out{more}.", file=sys.stderr)
+        say(f"{many(len(skipped), 'picture')} could not be read and left out{more}.", error=True)
 
 
 def metrics(report: Report, model: str) -> Iterator[str]:
     """A report as lines of text."""
-    from reid.data.findings import many
-
     searched = many(report.queries, "query", "queries")
     yield f"model {model}, protocol {report.protocol}, {searched}, gallery of {report.gallery:,}"
     if report.reranking:

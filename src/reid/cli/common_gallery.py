@@ -80,6 +80,6 @@ def where(args: argparse.Namespace) -> Where:
 
 def crops(count: int) -> str:
     """So many, in words."""
-    from reid.data.findings import many
+    from reid.wording import many
 
     return many(count, "crop")

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from reid.cli.common import card
+from reid.cli.common import card, in_folder, say
 
 ABOUT = "write another toolkit's model as one of ours"
 EXAMPLE = (
@@ -17,7 +17,7 @@ EXAMPLE = (
 def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("old", type=Path, help="Keras .h5 or .hdf5, torchreid .pth or .pth.tar, TriNet .npz, any .onnx")
     verb.add_argument(
-        "-o", "--output", type=Path, required=True, nargs="+", help="the .safetensors and .onnx files to write"
+        "-o", "--output", type=in_folder, required=True, nargs="+", help="the .safetensors and .onnx files to write"
     )
     verb.add_argument("--net", help="the architecture, NAME or NAME:option=value,…, where the file does not show it")
     verb.add_argument(
@@ -38,5 +38,5 @@ def run(args: argparse.Namespace) -> None:
     options = ", ".join(f"{k} {v}" for k, v in header.get("net_options", {}).items())
     what = f"{header['converted']['format']}: {header.get('net', 'a graph')}{f' ({options})' if options else ''}"
     wants = header["preprocess"]
-    print(f"{what}, {wants['height']}×{wants['width']} {wants['channels']}")
-    print(f"Wrote {' and '.join(str(p) for p in args.output)}.")
+    say(f"{what}, {wants['height']}×{wants['width']} {wants['channels']}")
+    say(f"Wrote {' and '.join(str(p) for p in args.output)}.")

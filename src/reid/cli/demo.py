@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reid.cli.common import Model, metrics, model_options, progress
+from reid.cli.common import Model, metrics, model_options, progress, say
 from reid.cli.search import table, write_sheet
 from reid.errors import DataError
 
@@ -38,14 +38,14 @@ def run(args: argparse.Namespace) -> None:
     ranking = matcher.search(shown, everything, args.k, matcher.Filter(other_cameras=True))
     answers = list(ranking.matches(everything.crops))
     if not args.json:
-        print(f"Drew {len(crops)} crops of {args.people} people, seen by three cameras, into {args.output}/.")
-        print("The model has learnt from photographs of other people; it has never seen a drawing.\n")
-        print("\n".join(metrics(report, model.name(query))), end="\n\n")
-        print("\n".join(line for pair in list(zip(shown.crops, answers, strict=True))[:3] for line in table(*pair)))
+        say(f"Drew {len(crops)} crops of {args.people} people, seen by three cameras, into {args.output}/.")
+        say("The model has learnt from photographs of other people; it has never seen a drawing.", "")
+        say(*metrics(report, model.name(query)), "")
+        say(*(line for pair in list(zip(shown.crops, answers, strict=True))[:3] for line in table(*pair)))
     facts = [("Model", model.name(query)), ("Gallery", f"{len(crops)} drawn crops"), ("Answers per query", str(args.k))]
     html = args.output / "sheet.html"
     write_sheet(html, shown.crops, answers, facts)
     if args.json:
         print(report.to_json())
     else:
-        print(f"Page with the pictures, of these and more queries: {html.resolve()}")
+        say(f"Page with the pictures, of these and more queries: {html.resolve()}")

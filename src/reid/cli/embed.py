@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+import sys
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, model_options, name_skipped, progress
+from reid.cli.common import Model, in_folder, model_options, name_skipped, progress, say
 from reid.errors import DataError
+from reid.wording import visible
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
@@ -20,7 +21,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=in_folder,
         help=".npz, .csv or .parquet; goes on where it was stopped. Without it, prints name,v1,…,vD for each crop",
     )
     model_options(verb)
@@ -42,10 +43,14 @@ def run(args: argparse.Namespace) -> None:
             for batch in embedder.stream(crops):
                 skipped += batch.skipped
                 for crop, vector in zip(batch.crops, batch.vectors, strict=True):
-                    print(files.classic_line(crop.path, vector))
+                    line = files.classic_line(crop.path, vector)
+                    print(visible(line) if sys.stdout.isatty() else line)
                 step(len(batch.crops) + len(batch.skipped))
     name_skipped(skipped)
     if args.output:
         done = {"output": str(args.output), "embedded": len(crops) - len(skipped), "dim": embedder.dim}
         text = f"Wrote {done['embedded']:,} embeddings of {embedder.dim} values to {args.output}."
-        print(json.dumps(done | {"skipped": [[s.crop.path, s.reason] for s in skipped]}) if args.json else text)
+        if args.json:
+            print(json.dumps(done | {"skipped": [[s.crop.path, s.reason] for s in skipped]}))
+        else:
+            say(text)

@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, embedded, metrics, model_options, name_skipped, page, progress
+from reid.cli.common import Model, embedded, metrics, model_options, name_skipped, page, progress, say
 from reid.cli.common_gallery import shown
 from reid.errors import DataError
+from reid.wording import many
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
@@ -125,7 +126,7 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(asdict(report) | {"comparable_with": compare} | _origin(args, facts) | parts, indent=2))
     else:
         few = [f"too few pairs or searches to show {', '.join(unseen)}"] if unseen else []
-        print("\n".join([*metrics(report, facts[-1][1]), *_drawn(report), *few, f"comparable with {compare}"]))
+        say(*metrics(report, facts[-1][1]), *_drawn(report), *few, f"comparable with {compare}")
 
 
 def _halves(args: argparse.Namespace, facts: list[tuple[str, str]]) -> None:
@@ -156,12 +157,12 @@ def _halves(args: argparse.Namespace, facts: list[tuple[str, str]]) -> None:
     if args.json:
         print(json.dumps(asdict(report) | _origin(args, facts) | {"halves": args.halves}, indent=2))
     else:
-        print("\n".join([*metrics(report, facts[-1][1]), f"means over {2 * args.halves} halves of the people"]))
+        say(*metrics(report, facts[-1][1]), f"means over {2 * args.halves} halves of the people")
 
 
 def _drawn(report: Report) -> list[str]:
     """What intervals rest on."""
-    return [f"intervals by bootstrap over {report.people:,} people"] if report.intervals else []
+    return [f"intervals by bootstrap over {many(report.people, 'person', 'people')}"] if report.intervals else []
 
 
 def _comparable(args: argparse.Namespace, report: Report, query: Sequence[Crop], gallery: Sequence[Crop]) -> str:
@@ -221,7 +222,6 @@ def _kept(found: Callable[[], Distances], size: int) -> Callable[[], Distances]:
 
 def _warn(args: argparse.Namespace, report: Report, query: Sequence[Crop], prior: TransitionPrior | None) -> None:
     """What takes something away from the figures."""
-    from reid.data.findings import many
     from reid.evaluation import FEWEST_PEOPLE
 
     if not any(crop.camera for crop in query):
@@ -292,7 +292,7 @@ def _foreign(
     ranking = foreign.read_ranking(args.ranking, len(query), len(gallery), args.array)
     said = str(foreign.coverage(ranking, query, gallery, args.protocol))
     facts += [("Ranked lists", said), ("Lists", str(args.ranking))]
-    print(said, file=sys.stderr)
+    say(said, error=True)
     return lambda: foreign.ranking_blocks(ranking, len(gallery))
 
 

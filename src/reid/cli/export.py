@@ -4,8 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from reid.cli.common import card, name_skipped, progress
-from reid.errors import DataError
+from reid.cli.common import card, in_folder, name_skipped, progress, say
 
 ABOUT = "write a model as a file that is fast to run, after checking what becomes of its answers"
 EXAMPLE = (
@@ -19,7 +18,9 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "model", help="weights of ours or another toolkit, an .onnx file, or a model that comes with reid"
     )
-    verb.add_argument("-o", "--output", type=Path, required=True, help="the .onnx file to write, or OpenVINO's .xml")
+    verb.add_argument(
+        "-o", "--output", type=in_folder, required=True, help="the .onnx file to write, or OpenVINO's .xml"
+    )
     verb.add_argument(
         "--precision",
         default="fp32",
@@ -53,8 +54,6 @@ def run(args: argparse.Namespace) -> None:
     from reid.export import Export, export_model
 
     how = Export(args.precision, args.inside, args.views, args.net, args.like, args.drift)
-    if not args.output.parent.is_dir():
-        raise DataError(f"the folder {args.output.parent} does not exist; make it, or give another name")
     facts, skipped = card(args.card), list[Skipped]()
     sample = data.read(args.sample) if args.sample else []
     with progress("comparing", args) as step:
@@ -75,17 +74,17 @@ def run(args: argparse.Namespace) -> None:
         return
     checked, wants = done.about["export"], done.about["preprocess"]
     takes = "bytes" if wants.get("inside") else "floats, prepared"
-    print(
+    say(
         f"Wrote {' and '.join(map(str, files))}: {size:,} bytes, {args.precision}, {wants['height']}×{wants['width']}, "
         f"takes {takes}."
     )
-    print(
+    say(
         f"Checked at batch 1, 2, 7 and 64: cosine to the network at least {checked['batches']['cosine']:.4f} on noise, "
         f"between batches {checked['batches']['cosine between batches']:.4f}."
     )
     if done.drift:
-        print(done.drift)
+        say(str(done.drift))
     if done.calibration:
-        print(f"Its vectors are the source's, and so is the calibration that `reid verify` takes: {done.calibration}.")
+        say(f"Its vectors are the source's, and so is the calibration that `reid verify` takes: {done.calibration}.")
     else:
-        print(f"For `reid verify` it needs a calibration: reid verify --fit CROPS --model {args.output}")
+        say(f"For `reid verify` it needs a calibration: reid verify --fit CROPS --model {args.output}")

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, ending, model_options, name_skipped, progress
+from reid.cli.common import Model, ending, model_options, name_skipped, progress, say
 from reid.errors import DataError
+from reid.wording import many, model_named
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
@@ -76,7 +77,10 @@ def run(args: argparse.Namespace) -> None:
     if args.save:
         made.save(args.save)
     if query is None:
-        print(json.dumps(_facts(made, args)) if args.json else f"Wrote {args.save}: {_said(made)}.")
+        if args.json:
+            print(json.dumps(_facts(made, args)))
+        else:
+            say(f"Wrote {args.save}: {_said(made)}.")
         return
     if not len(query):
         raise DataError("none of the pictures of the query could be read; the reasons are above")
@@ -87,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
         rows = [{"crops": [asdict(query.crops[i]) for i in a.rows]} | _row(a) for a in answers]
         print(json.dumps(_facts(made, args) | {"answers": rows}))
     else:
-        print("\n".join([*_lines(query, answers), *_notes(made, query, answers)]))
+        say(*_lines(query, answers), *_notes(made, query, answers))
 
 
 def _enrolled(args: argparse.Namespace, model: Model, skipped: list[Skipped], step: object) -> Identifier:
@@ -127,8 +131,7 @@ def _row(answer: Identity) -> dict[str, object]:
 
 
 def _said(made: Identifier) -> str:
-    many = "1 person" if len(made.people_) == 1 else f"{len(made.people_):,} people"
-    return f"{many} by {made.kind}, embedded by model {made.model_}"
+    return f"{many(len(made.people_), 'person', 'people')} by {made.kind}, embedded by model {model_named(made.model_)}"
 
 
 def _lines(query: Embeddings, answers: Sequence[Identity]) -> Iterator[str]:
@@ -176,11 +179,11 @@ def _notes(made: Identifier, query: Embeddings, answers: Sequence[Identity]) -> 
             yield "No probabilities: they are learnt from people of whom some crops can be left out and others kept."
         else:
             yield "No probabilities: too few people are enrolled to leave one out as a stranger; enrol three or more."
-    elif made.across_ < 0.5 and any(crop.camera is not None for crop in query.crops):
-        yield (
-            "Most people are enrolled from one camera: thresholds and probabilities were learnt within it, and are too "
-            "sure for pictures of another."
-        )
+    elif any(crop.camera is not None for crop in query.crops) and (made.across_ or 0) < 0.5:
+        known = "Most people are enrolled from one camera"
+        if made.across_ is None:
+            known = "No camera is known of those who are enrolled; if each was seen by one only"
+        yield f"{known}: thresholds and probabilities were learnt within it, and are too sure for pictures of another."
     judged = [
         (a.pid, query.crops[a.rows[0]].pid)
         for a in answers
@@ -188,4 +191,4 @@ def _notes(made: Identifier, query: Embeddings, answers: Sequence[Identity]) -> 
     ]
     if judged:
         right = sum(said == (truth if truth in made.people_ else None) for said, truth in judged)
-        yield f"Right for {right:,} of {len(judged):,} queries whose person is named."
+        yield f"Right for {right:,} of {many(len(judged), 'query', 'queries')} whose person is named."

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid.cli import index_copy, index_people, index_trust
-from reid.cli.common import Model, add_kinds, model_options, name_skipped, progress
+from reid.cli.common import Model, add_kinds, model_options, name_skipped, progress, say
 from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, recalled, shown, where
 from reid.errors import DataError
+from reid.wording import many, model_named
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
@@ -36,7 +38,10 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     lines, facts = KINDS[args.kind].run(args)
-    print(json.dumps({"kind": args.kind, "gallery": shown(args.gallery)} | facts) if args.json else "\n".join(lines))
+    if args.json:
+        print(json.dumps({"kind": args.kind, "gallery": shown(args.gallery)} | facts))
+    else:
+        say(*lines)
 
 
 def _add_options(kind: argparse.ArgumentParser) -> None:
@@ -115,18 +120,21 @@ def _list(args: argparse.Namespace) -> Told:
             rows, named = [asdict(crop) for crop in every], ""
         else:
             found = (gallery.people if args.by == "person" else gallery.tracklets)(chosen)
-            table = [(s.name, crops(s.crops), f"cameras {', '.join(s.cameras)}", _span(s.first, s.last)) for s in found]
-            rows, named = [asdict(s) for s in found], f", {len(found):,} {_plural(args.by, len(found))}"
+            table = [(s.name, crops(s.crops), _cameras(s.cameras), _span(s.first, s.last)) for s in found]
+            rows, named = (
+                [asdict(s) for s in found],
+                f", {many(len(found), args.by, {'person': 'people'}.get(args.by, ''))}",
+            )
         kept = f"kept for {keep}" if keep else "kept until erased"
-        first = f"{crops(total)}{named}; model {gallery.model}, {gallery.dim} values; {kept}"
+        first = f"{crops(total)}{named}; model {model_named(gallery.model)}, {gallery.dim} values; {kept}"
     widths = [max((len(row[i]) for row in table), default=0) for i in range(3)]
     padded = [[*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]] for row in table]
     facts = {"crops": total, "model": gallery.model, "dim": gallery.dim, "keep": keep, f"by_{args.by}": rows}
     return [first, *("  " + "  ".join(row).rstrip() for row in padded)], facts
 
 
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else {"person": "people"}.get(word, f"{word}s")
+def _cameras(names: Sequence[str]) -> str:
+    return f"{'camera' if len(names) == 1 else 'cameras'} {', '.join(names)}" if names else ""
 
 
 def _span(first: float | None, last: float | None) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from reid.cli.common import Model, ending, model_options, name_skipped
-from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, recalled, where
+from reid.cli.common import Model, crops_table, model_options, name_skipped, pairs_table
+from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, recalled, shown, where
 from reid.errors import DataError
+from reid.wording import many
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
@@ -93,20 +94,28 @@ def feedback_options(kind: argparse.ArgumentParser) -> None:
 
 
 def feedback(args: argparse.Namespace) -> Told:
-    from reid.gallery.rows import placed, row_ids
+    from reid.gallery.rows import Where, placed, row_ids
     from reid.types import Crop
 
     ids = row_ids([placed(Crop(args.first)), placed(Crop(args.second))])
+    if ids[0] == ids[1]:
+        raise DataError(f"{args.first} was given twice; give two crops of the gallery")
     with opened_gallery(args) as gallery:
+        given = zip((args.first, args.second), ids, strict=True)
+        missing = [path for path, row in given if not gallery.count(Where(ids=frozenset([row])))]
+        if missing:
+            raise DataError(
+                f"not in {shown(args.gallery)}: {', '.join(missing)}; add pictures first, or check the path"
+            )
         gallery.feedback(ids[0], ids[1], args.same)
         count = len(gallery.feedbacks())
-    return [f"Kept; feedback on {count:,} pairs now."], {"same": args.same, "pairs": count}
+    return [f"Kept; feedback on {many(count, 'pair')} now."], {"same": args.same, "pairs": count}
 
 
 def export_options(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument("--pairs", type=ending(".csv"), metavar="FILE.csv", help="feedback, for `reid verify --fit`")
+    kind.add_argument("--pairs", type=pairs_table, metavar="FILE.csv", help="feedback, for `reid verify --fit`")
     kind.add_argument(
-        "--crops", type=ending(".csv"), metavar="FILE.csv", help="crops whose person is known, for `reid train`"
+        "--crops", type=crops_table, metavar="FILE.csv", help="crops whose person is known, for `reid train`"
     )
 
 
@@ -122,7 +131,7 @@ def export(args: argparse.Namespace) -> Told:
         ):
             if path:
                 facts[name] = write(path)
-                lines.append(f"Wrote {facts[name]:,} {name} to {path}.")
+                lines.append(f"Wrote {many(facts[name], name.removesuffix('s'))} to {path}.")
     return lines, facts
 
 

@@ -7,8 +7,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from reid.cli.common import in_folder
 from reid.cli.common_gallery import Kind, Told, crops, filters, opened_gallery, shown, where
 from reid.errors import DataError
+from reid.wording import many
 
 
 def erase_options(kind: argparse.ArgumentParser) -> None:
@@ -19,8 +21,8 @@ def erase_options(kind: argparse.ArgumentParser) -> None:
 def erase(args: argparse.Namespace) -> Told:
     chosen = where(args)
     with opened_gallery(args) as gallery:
-        if not args.yes and not chosen.everything:
-            count = gallery.count(chosen)
+        if not args.yes:
+            count = gallery.erasable(chosen)
             return [f"This would erase {crops(count)} for good; add --yes to do it."], {"crops": count, "erased": False}
         receipt = gallery.erase(chosen)
     said = f"Erased {crops(receipt.rows)} ({receipt.what}). Receipt: entry {receipt.entry}, {receipt.digest}."
@@ -63,13 +65,18 @@ def audit(args: argparse.Namespace) -> Told:
     with opened_gallery(args) as gallery:
         if args.verify is not None:
             checked = gallery.verify_audit(None if args.verify is True else args.verify)
+            if checked.broken is not None and checked.broken > checked.entries:
+                raise DataError(
+                    f"no entry of the log of {shown(args.gallery)} has the digest {args.verify}; since it was noted, "
+                    "entries were cut off or written anew, unless it was noted of another gallery"
+                )
             if checked.broken is not None:
                 raise DataError(
                     f"the log of {shown(args.gallery)} is broken at entry {checked.broken} of {checked.entries}, where "
                     "something was changed, removed or put in; trust what comes before it only"
                 )
-            said = f"{checked.entries:,} entries, unbroken. Note the digest of the last elsewhere: {checked.head}"
-            return [said], asdict(checked)
+            count = many(checked.entries, "entry", "entries")
+            return [f"{count}, unbroken. Note the digest of the last elsewhere: {checked.head}"], asdict(checked)
         names = {args.about, placed(Crop(args.about)).path} if args.about else {}
         hidden = [gallery.pseudonym(name) for name in names]
         every = ((e, json.dumps(dict(e.detail))) for e in gallery.audit())
@@ -79,7 +86,9 @@ def audit(args: argparse.Namespace) -> Told:
 
 
 def salvage_options(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument("-o", "--output", type=Path, metavar="SAVED.db", help="a new gallery; left out, it is only said")
+    kind.add_argument(
+        "-o", "--output", type=in_folder, metavar="SAVED.db", help="a new gallery; left out, it is only said"
+    )
 
 
 def salvage(args: argparse.Namespace) -> Told:
@@ -87,8 +96,9 @@ def salvage(args: argparse.Namespace) -> Told:
 
     saved = salvaging.salvage(Path(args.gallery), args.output)
     lines = [
-        f"{crops(saved.rows)} whole, {saved.broken:,} not what was written, {saved.unread:,} stretches of rows and "
-        f"{saved.unread_blocks:,} blocks of vectors unreadable; {saved.entries:,} entries of the log."
+        f"{crops(saved.rows)} whole, {saved.broken:,} not what was written, "
+        f"{many(saved.unread, 'stretch', 'stretches')} of rows and {many(saved.unread_blocks, 'block')} of vectors "
+        f"unreadable; {many(saved.entries, 'entry', 'entries')} of the log."
     ]
     lines += [f"Wrote what is whole to {args.output}."] if args.output else []
     return lines, asdict(saved)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reid.cli.common import Model, add_kinds, embedded, ending, model_options, name_skipped, progress
+from reid.cli.common import Model, add_kinds, embedded, ending, model_options, name_skipped, progress, say
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,9 +34,10 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     said, more = KINDS[args.kind][2](args)
-    print(json.dumps({"kind": args.kind, "output": str(args.output)} | more) if args.json else said)
-    if not args.json:
-        print(f"Drew {args.output.resolve()}")
+    if args.json:
+        print(json.dumps({"kind": args.kind, "output": str(args.output)} | more))
+    else:
+        say(*said.split("\n"), f"Drew {args.output.resolve()}")
 
 
 def _output(kind: argparse.ArgumentParser, *endings: str) -> None:
@@ -181,10 +182,10 @@ def _count(number: str) -> int:
 
 def _attention(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from reid import data, images
-    from reid.data.findings import many
     from reid.embed import Skipped
     from reid.errors import ImageError
     from reid.plot import heat
+    from reid.wording import many
 
     crops = data.read(args.source if len(args.source) > 1 else args.source[0])
     chosen = [crops[i * len(crops) // args.most] for i in range(args.most)] if len(crops) > args.most else list(crops)

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, ending, model_options, name_skipped, progress
+from reid.cli.common import Model, ending, model_options, name_skipped, progress, say
 from reid.errors import DataError
+from reid.wording import many
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,10 @@ def run(args: argparse.Namespace) -> None:
         _draw(prior, args.plot)
     before = evaluate(query, gallery).metrics["mAP"]
     after = evaluate(query, gallery, prior=found).metrics["mAP"]
-    print(_json(args, prior, fit_on, before, after) if args.json else _said(args, prior, fit_on, before, after))
+    if args.json:
+        print(_json(args, prior, fit_on, before, after))
+    else:
+        say(*_said(args, prior, fit_on, before, after))
 
 
 def _read(args: argparse.Namespace) -> tuple[Sequence[Crop], Embeddings | None]:
@@ -133,12 +137,10 @@ def _json(args: argparse.Namespace, prior: TransitionPrior, fit_on: int, before:
     )
 
 
-def _said(args: argparse.Namespace, prior: TransitionPrior, fit_on: int, before: float, after: float) -> str:
-    from reid.data.findings import many
-
+def _said(args: argparse.Namespace, prior: TransitionPrior, fit_on: int, before: float, after: float) -> list[str]:
     who, learnt = many(fit_on, "person", "people"), many(len(prior.learnt_from), "person", "people")
     lines = [
-        f"Wrote {args.output}: {learnt}, {len(prior.cameras)} cameras, {_pairs(prior)} pairs "
+        f"Wrote {args.output}: {learnt}, {many(len(prior.cameras), 'camera')}, {many(_pairs(prior), 'pair')} "
         "of cameras with people in common.",
         f"Weight {prior.weight:.3g}, fitted on {who} that the prior had not seen by then: mAP {100 * before:.1f} % by "
         f"looks, {100 * after:.1f} % with the prior.",
@@ -147,4 +149,4 @@ def _said(args: argparse.Namespace, prior: TransitionPrior, fit_on: int, before:
         lines.append("A weight of 0 leaves distances as they are: times helped none of these people to be found.")
     if args.plot:
         lines.append(f"Drew {args.plot}.")
-    return "\n".join(lines)
+    return lines

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, calibration, model_options, name_skipped, page, percent, progress
+from reid.cli.common import Model, calibration, model_options, name_skipped, page, percent, progress, say
 from reid.cli.common_gallery import opened_gallery, recalled
 from reid.errors import DataError
 
@@ -45,7 +45,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from reid import matcher
-    from reid.data.findings import many
+    from reid.wording import many
 
     gallery = _gallery(args)
     model = Model(args, cached=not args.no_cache)
@@ -137,11 +137,11 @@ def answer(
         print(json.dumps({"facts": dict(facts), "filters": filters or {}, "seconds": seconds, "answers": rows}))
         return
     for query, found in zip(queries, answers, strict=True):
-        print("\n".join(table(query, found)))
+        say(*table(query, found))
     if any(match.probability is not None for found in answers for match in found):
-        print(f"same: {ALONE}, which `reid verify` does.")
+        say(f"same: {ALONE}, which `reid verify` does.")
     if html:
-        print(f"Page with the pictures: {html.resolve()}")
+        say(f"Page with the pictures: {html.resolve()}")
 
 
 def write_sheet(

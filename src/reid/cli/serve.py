@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import Model, calibration, model_options
+from reid.cli.common import Model, calibration, model_options, say
 from reid.errors import DataError
+from reid.wording import many
 
 if TYPE_CHECKING:
     from reid.serve.settings import Settings
@@ -55,10 +56,11 @@ def run(args: argparse.Namespace) -> None:
         if args.tokens is None:
             raise DataError("--new-token needs a file; name it with --tokens FILE")
         token = grant(args.tokens, args.new_token, args.roles.split(","))
-        told = (
-            f"{token}\n\nThis token of {args.new_token} is shown once and kept nowhere; {args.tokens} holds its digest."
-        )
-        print(json.dumps({"name": args.new_token, "token": token}) if args.json else told)
+        told = f"This token of {args.new_token} is shown once and kept nowhere; {args.tokens} holds its digest."
+        if args.json:
+            print(json.dumps({"name": args.new_token, "token": token}))
+        else:
+            say(token, "", told)
         return
     if args.address is None:
         raise DataError("no gallery was given; give a file that ends in .db, or the URL of a server")
@@ -90,9 +92,12 @@ def _serve(args: argparse.Namespace, tokens: Tokens | None) -> None:
     def listening(url: str) -> None:
         crops, shown, name = gallery.count(), gallery.address.shown, embedder.name
         whom = "whoever has a token" if tokens else "everybody on this machine"
-        text = f"{crops:,} crops in {shown}, model {name}.\nOpen {url} ({whom}); Ctrl-C stops."
         facts = {"url": url, "gallery": shown, "crops": crops, "model": name}
-        print(json.dumps(facts) if args.json else text, flush=True)
+        if args.json:
+            print(json.dumps(facts), flush=True)
+        else:
+            held = many(crops, "crop")
+            say(f"{held} in {shown}, model {name}.", f"Open {url} ({whom}); Ctrl-C stops.")
 
     serve(service, tokens, args.host, args.port, certificate, listening)
     print("Stopped; everything that was acknowledged is kept.", file=sys.stderr)

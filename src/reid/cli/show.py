@@ -3,8 +3,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reid.cli.common import progress
-from reid.errors import DataError
+from reid.cli.common import apart, crops_table, progress, say
 
 ABOUT = "say what is in a folder of crops, and what is wrong with it"
 EXAMPLE = "reid show crops/\n  reid show crops/ --write-split people -o splits.csv"
@@ -18,7 +17,7 @@ def add(verb: argparse.ArgumentParser) -> None:
         choices=("people", "time"),
         help="also write a CSV that says train, query or gallery for each crop, with people or times kept apart",
     )
-    verb.add_argument("-o", "--output", type=Path, default=Path("splits.csv"), help="where (default: splits.csv)")
+    verb.add_argument("-o", "--output", type=crops_table, help="where (default: splits.csv)")
     verb.add_argument("--share", type=float, default=0.2, help="share held out for testing (default: 0.2)")
     verb.add_argument("--seed", type=int, default=0, help="of the choice of people (default: 0)")
 
@@ -26,8 +25,10 @@ def add(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from reid import data, doctor
 
-    if args.write_split and args.output.suffix.lower() != ".csv":
-        raise DataError(f"{args.output} does not end in .csv; a split is written as a CSV")
+    if args.write_split:
+        args.output = args.output or Path("splits.csv")
+        data.table.check_over(args.output)
+        apart(args.output, [args.source])
     with progress("reading", args) as step:
         seen = 0
 
@@ -40,6 +41,9 @@ def run(args: argparse.Namespace) -> None:
     if args.write_split:
         crops = data.read(args.source, layout=args.layout)
         data.table.write(args.output, crops, doctor.propose_splits(crops, args.write_split, args.share, args.seed))
-    print(found.to_json() if args.json else found.text())
+    if args.json:
+        print(found.to_json())
+    else:
+        say(*found.text().split("\n"))
     if args.write_split and not args.json:
-        print(f"\nWrote {args.output}; its column `split` says train, query or gallery.")
+        say("", f"Wrote {args.output}; its column `split` says train, query or gallery.")

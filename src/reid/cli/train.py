@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reid.cli.common import metrics, progress
+from reid.cli.common import metrics, progress, say
 from reid.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,9 +68,9 @@ def run(args: argparse.Namespace) -> None:
 
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
 
-    def say(text: str) -> None:
+    def tell(text: str) -> None:
         if first:
-            print(text, file=sys.stderr, flush=True)
+            say(*text.split("\n"), error=True)
 
     from reid.machine import suited  # where PyTorch is missing, that is said before anything else
     from reid.training import check, train
@@ -79,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     check(config, args.output, args.resume)
     config = config if args.precision else suited(config)
     for line in plan(config, sets, args.recipe):
-        say(line)
+        tell(line)
     with progress("training", args, unit=" steps") as bar:
         seen = 0
 
@@ -89,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
             seen = done
 
         data = sets if len(sets) > 1 else next(iter(sets.values()))
-        trained = train(data, config, args.output, args.resume, args.tensorboard, say, step)
+        trained = train(data, config, args.output, args.resume, args.tensorboard, tell, step)
     if not first:
         return
     if args.json:
@@ -99,8 +98,8 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps({"weights": str(trained.weights), **{k: asdict(v) for k, v in trained.reports.items()}}))
         return
     for name, report in trained.reports.items():
-        print("\n".join(metrics(report, f"{trained.weights}{f' on {name}' if name else ''}")))
-    print(f"weights in {trained.weights}; make a model file of them with: reid export {trained.weights} -o model.onnx")
+        say(*metrics(report, f"{trained.weights}{f' on {name}' if name else ''}"))
+    say(f"weights in {trained.weights}; make a model file of them with: reid export {trained.weights} -o model.onnx")
 
 
 def named(sources: Sequence[str], split: str | None) -> Iterator[tuple[str, list[Crop]]]:
@@ -165,7 +164,7 @@ def size(text: str) -> tuple[int, int]:
 
 def plan(config: TrainConfig, sets: Mapping[str, Sequence[Crop]], recipe: str | None) -> Iterator[str]:
     """What is about to happen, in a few lines."""
-    from reid.data.findings import many
+    from reid.wording import many
 
     for name, crops in sets.items():
         people, cameras = len({c.pid for c in crops}), len({c.camera for c in crops if c.camera is not None})

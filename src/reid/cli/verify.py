@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.cli.common import FEW, ending, model_options, name_skipped, opened, percent, progress
+from reid.cli.common import FEW, ending, model_options, name_skipped, opened, percent, progress, say
 from reid.errors import DataError
+from reid.wording import many
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
@@ -103,11 +104,11 @@ def run(args: argparse.Namespace) -> None:
         return
     for pair, verdict in zip(pairs, verdicts, strict=True):
         if verdict:
-            print(said(pair, verdict))
-    print(_explained(model.verifier, args.far))
+            say(said(pair, verdict))
+    say(*_explained(model.verifier, args.far))
     left_out = sum(v is None for v in verdicts)
     if left_out:
-        print(f"{left_out:,} of {len(pairs):,} pairs were left out, because a picture of theirs could not be read.")
+        say(f"{left_out:,} of {many(len(pairs), 'pair')} were left out, because a picture of theirs could not be read.")
 
 
 def _pairs(args: argparse.Namespace) -> tuple[list[tuple[Crop, Crop]], bool]:
@@ -123,8 +124,8 @@ def _pairs(args: argparse.Namespace) -> tuple[list[tuple[Crop, Crop]], bool]:
     sides = [data.read(side) for side in (args.first, args.second)]
     if len(sides[0]) != len(sides[1]):
         raise DataError(
-            f"{args.first} has {len(sides[0]):,} pictures and {args.second} {len(sides[1]):,}; they go in pairs, the "
-            "first with the first"
+            f"{args.first} has {many(len(sides[0]), 'picture')} and {args.second} {len(sides[1]):,}; they go in pairs, "
+            "the first with the first"
         )
     return list(zip(*sides, strict=True)), not all(images.is_image(side) for side in (args.first, args.second))
 
@@ -136,7 +137,7 @@ def said(pair: tuple[Crop, Crop], verdict: Verdict) -> str:
     return f"{word:<10} {percent(verdict.probability):>8}  {verdict.distance:.3f}  {pair[0].path}  {pair[1].path}{why}"
 
 
-def _explained(verifier: Verifier, far: float | None) -> str:
+def _explained(verifier: Verifier, far: float | None) -> list[str]:
     """What the figures mean, in a sentence or two."""
     lines = [f"Probability of one person ({_odds(verifier.prior)}), distance, pictures; {verifier}."]
     if far is not None:
@@ -146,7 +147,7 @@ def _explained(verifier: Verifier, far: float | None) -> str:
             f"{100 * far:g} % of pairs of two people; of other people as many as these between "
             f"{100 * at.rate_low:.2g} and {100 * at.rate_high:.2g} %."
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _odds(prior: float) -> str:
@@ -197,7 +198,10 @@ def fit(args: argparse.Namespace) -> None:
         verifier = calibrate(embedder, sets, protocol, not args.no_cameras, about, skipped.append, step, said)
     name_skipped(skipped)
     verifier.save(args.output)
-    print(json.dumps(_summary(verifier, args.output)) if args.json else _fitted(verifier, args.output))
+    if args.json:
+        print(json.dumps(_summary(verifier, args.output)))
+    else:
+        say(*_fitted(verifier, args.output))
 
 
 def _words(args: argparse.Namespace) -> tuple[tuple[Crop, ...], dict[tuple[str, str], bool]] | None:
@@ -231,9 +235,9 @@ def _summary(verifier: Verifier, output: Path) -> dict[str, object]:
     return {"output": str(output)} | {name: getattr(verifier, name) for name in names}
 
 
-def _fitted(verifier: Verifier, output: Path) -> str:
+def _fitted(verifier: Verifier, output: Path) -> list[str]:
     losses = ", ".join(f"{name} {loss:.3f}" for name, loss in verifier.losses.items())
-    return (
-        f"Wrote {output}: {verifier}; {verifier.same:,} pairs of one person, {verifier.different:,} of two.\n"
-        f"Log-loss on people left out (a guess has {math.log(2):.3f}): {losses}."
-    )
+    return [
+        f"Wrote {output}: {verifier}; {many(verifier.same, 'pair')} of one person, {verifier.different:,} of two.",
+        f"Log-loss on people left out (a guess has {math.log(2):.3f}): {losses}.",
+    ]

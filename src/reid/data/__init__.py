@@ -109,6 +109,15 @@ def locate(source: str | Path) -> tuple[Path, str | None]:
     return Path(text), before
 
 
+def table_of(source: str | Path) -> Path | None:
+    """The table that a source is, or that the folder holds; None where it is something else."""
+    try:
+        root = locate(source)[0]
+    except DataError:
+        return None
+    return root if root.is_file() else table.inside(root)
+
+
 def _reader(layout: str) -> Reader:
     if layout not in READERS:
         raise DataError(f"there is no layout {layout!r}; layouts are {', '.join(READERS)}")

@@ -16,6 +16,7 @@ from reid.data.splits import Moment, by_person, evaluable, propose_splits, runs
 from reid.distance import top_k
 from reid.errors import DataError
 from reid.types import Crop
+from reid.wording import many
 
 Name = Callable[[int], str]
 Rows = NDArray[np.int64]
@@ -50,15 +51,6 @@ def some(items: Sequence[str], count: int | None = None) -> tuple[str, ...]:
     """The first few items, and how many more there are."""
     count = len(items) if count is None else count
     return (*items[:SHOWN], f"and {count - SHOWN:,} more") if count > SHOWN else tuple(items)
-
-
-def many(count: int, one: str, more: str = "") -> str:
-    """A count with its noun.
-
-    >>> many(1, "crop"), many(1200, "crop"), many(2, "person", "people")
-    ('1 crop', '1,200 crops', '2 people')
-    """
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
 def unreadable(scan: Scan, name: Name) -> Finding | None:

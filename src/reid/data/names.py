@@ -10,6 +10,7 @@ from pathlib import Path
 from reid import images
 from reid.errors import DataError, ImageError
 from reid.types import Crop
+from reid.wording import many
 
 FOLDERS, NAMES = 20, 100
 ENOUGH = 0.6
@@ -74,7 +75,7 @@ def parse(paths: Iterable[Path], pattern: re.Pattern[str], example: str) -> Iter
         yield path, found
     if seen and not fitting:
         raise DataError(
-            f"not one of {seen:,} pictures ({path} is the last) is named like {example}, as this layout has it; "
+            f"not one of {many(seen, 'picture')} ({path} is the last) is named like {example}, as this layout has it; "
             "leave the layout out to have it recognised, or choose another"
         )
 

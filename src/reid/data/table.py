@@ -22,6 +22,7 @@ from reid.data import market1501, names
 from reid.disk import replacing
 from reid.errors import DataError
 from reid.types import ROLES, Crop
+from reid.wording import many
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -44,7 +45,7 @@ def matches(root: Path) -> str | None:
     """Why the file or the folder looks like this layout, or None where it does not."""
     if root.is_file():
         return f"it is a {root.suffix.lower()} file" if root.suffix.lower() in SUFFIXES else None
-    table = _inside(root)
+    table = inside(root)
     return f"it holds the table {table.name}" if table else None
 
 
@@ -54,7 +55,7 @@ def read(root: Path, split: str | None = None) -> Iterator[Crop]:
     Raises:
         DataError: the table or one of its rows cannot be understood; the message has the line's number.
     """
-    table = root if root.is_file() else _inside(root)
+    table = root if root.is_file() else inside(root)
     if table is None:
         raise DataError(f"{root} holds no {NAME} and no other single table; give the table itself")
     crops = list(_crops(table))
@@ -68,7 +69,7 @@ def _tell_unlisted(root: Path, table: Path, crops: Sequence[Crop]) -> None:
     listed = {os.path.abspath(crop.path) for crop in crops}
     others = [path for path in images.walk(root) if os.path.abspath(path) not in listed]
     if others:
-        count = "1 picture" if len(others) == 1 else f"{len(others):,} pictures"
+        count = many(len(others), "picture")
         first = os.path.relpath(others[0], root)
         logging.getLogger(__name__).warning(
             "%s is read as its %s says, which leaves out %s there, such as %s; add rows for them, or move the table",
@@ -107,6 +108,19 @@ def write(path: str | os.PathLike[str], crops: Sequence[Crop], splits: Mapping[s
         raise DataError(f"a crop holds text that UTF-8 cannot write ({error.object[:40]!r}); rename it") from None
 
 
+def check_over(path: Path, columns: Sequence[str] = COLUMNS) -> None:
+    """Refuse to write a table with these columns over a file that is none.
+
+    Raises:
+        DataError: a file is there that starts otherwise.
+    """
+    if path.is_file() and path.stat().st_size:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            start = file.readline().rstrip()
+        if not f"{start},".startswith(f"{','.join(columns)},"):
+            raise DataError(f"{path} starts with {start[:80]!r} and might be a file of yours; give another name")
+
+
 def _cells(crop: Crop, table: Path, splits: Mapping[str, str]) -> list[str]:
     if "" in crop.extra.values():
         raise DataError(
@@ -131,7 +145,7 @@ def _relative(path: str, table: Path) -> str:
     return os.path.relpath(path, folder)
 
 
-def _inside(folder: Path) -> Path | None:
+def inside(folder: Path) -> Path | None:
     """The table that describes a folder: crops.csv, or the one .csv at its top if that can be one."""
     if (folder / NAME).is_file():
         return folder / NAME

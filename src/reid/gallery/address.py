@@ -77,8 +77,14 @@ class Address:
         if self.scheme == "sqlite":
             return Path(self.path)
         folder = platformdirs.user_data_path("reid", appauthor=False, ensure_exists=True)
-        place = "&".join([self.shown, *(f"{name}={self.options[name]}" for name in PLACE if name in self.options)])
-        return folder / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.ledger.db"
+        return folder / f"{hashlib.sha256(self.place.encode()).hexdigest()[:16]}.ledger.db"
+
+    @property
+    def place(self) -> str:
+        """What tells it from other galleries: the file, or the server and which gallery of it is meant."""
+        if self.scheme == "sqlite":
+            return os.path.realpath(self.path)
+        return "&".join([self.shown, *(f"{name}={self.options[name]}" for name in PLACE if name in self.options)])
 
     @property
     def shown(self) -> str:

@@ -21,6 +21,7 @@ from reid.gallery.records import user
 from reid.gallery.rows import Rows, Where
 from reid.gallery.store import Store
 from reid.types import crop_to_json
+from reid.wording import model_named
 
 SETTINGS = ("keep", "made with")  # that come along where the target has none
 
@@ -69,13 +70,16 @@ def copy(
             while it was copied.
     """
     here, there = Address.parse(source), Address.parse(target)
+    if here.place == there.place:
+        raise DataError(f"{there.shown} is the very gallery that is to be copied; name another place")
     with ExitStack() as stack:
         old = stack.enter_context(closing(_opened(here, None, None)))
         _check_log(here)
         new = stack.enter_context(closing(_opened(there, old.model, old.dim)))
         if (new.model, new.dim) != (old.model, old.dim):
             raise ModelError(
-                f"{there.shown} holds vectors of model {new.model}, and {here.shown} of {old.model}; name a new place"
+                f"{there.shown} holds vectors of model {model_named(new.model)}, and {here.shown} of "
+                f"{model_named(old.model)}; name a new place"
             )
         logs = [stack.enter_context(closing(Ledger(address.ledger))) for address in (here, there)]
         if here.ledger == there.ledger:

@@ -15,7 +15,7 @@ import numpy as np
 
 from reid import cache
 from reid.disk import discard
-from reid.errors import DataError, ModelError, ShapeError, StoreError
+from reid.errors import DataError, ModelError, NotFound, ShapeError, StoreError
 from reid.gallery import STORES, exports
 from reid.gallery.address import Address
 from reid.gallery.answers import Per, by_camera, crops_of, nearest
@@ -24,10 +24,18 @@ from reid.gallery.records import Receipt, Summary, seconds, summaries, user, wor
 from reid.gallery.rows import Ids, Rows, Where, completed, half, new_rows, placed, row_ids, with_known
 from reid.gallery.store import MOST, Store, tallies
 from reid.types import Embeddings, Match
+from reid.wording import many, model_named
 
 FEW = 100  # queries of one search that the log names
 ERASING = "erasing"  # the setting that tells what an erasure is about until it is done
 NOTHING = Where(ids=frozenset())
+NOT_THERE = {
+    "people": "nobody in the gallery is called {}; `reid index list` and GET /v1/people tell who is",
+    "cameras": "the gallery has no crop of camera {}; leave it out, or check its name",
+    "tracklets": "the gallery has no crop of tracklet {}; leave it out, or check its name",
+    "tags": "no crop of the gallery is tagged {}; leave it out, or check the word",
+}
+"""What to say of a name of which there is no crop, by the field of `Where` that it is asked for with."""
 
 
 class Gallery:
@@ -91,7 +99,8 @@ class Gallery:
         """
         if model != self.model:
             raise ModelError(
-                f"{self.address.shown} holds vectors of model {self.model}, and this is {model}; use the model it "
+                f"{self.address.shown} holds vectors of model {model_named(self.model)}, and this is "
+                f"{model_named(model)}; use the model it "
                 f"was made with, or embed it again with `reid index rebuild {self.address.shown} --model M`"
             )
 
@@ -157,7 +166,7 @@ class Gallery:
         if not 1 <= k < MOST:
             raise DataError(f"k is {k}; ask for 1 to {MOST - 1:,} answers")
         where = where or Where()
-        self._check_cameras(where)
+        self._check_there(cameras=where.cameras)
         vectors = half(query.vectors).astype(np.float32)
         crops = [placed(crop) for crop in query.crops]
         own = row_ids(crops)
@@ -173,10 +182,12 @@ class Gallery:
         self.record("search", by, queries=len(query), k=k, per=per, where=words(where, self.ledger.pseudonym), of=about)
         return answers
 
-    def _check_cameras(self, where: Where) -> None:
-        for name in sorted(where.cameras or ()):
-            if not self.count(Where(cameras=frozenset([name]))):
-                raise DataError(f"the gallery has no crop of camera {name}; leave it out, or check its name")
+    def _check_there(self, **asked: frozenset[str] | None) -> None:
+        """Refuse names of which there is no crop, by the field of `Where` that they are asked for with."""
+        for field, names in asked.items():
+            for name in sorted(names or ()):
+                if not self.count(Where(**{field: frozenset([name])})):  # type: ignore[arg-type]
+                    raise NotFound(NOT_THERE[field].format(name))
 
     def rows(self, where: Where | None = None, vectors: bool = True, pictures: bool = True) -> Iterator[Rows]:
         """Rows in the order of their ids, in parts of a few thousand. Without `vectors` they are (N, 0)."""
@@ -225,7 +236,8 @@ class Gallery:
         """Give a person another name. How many rows there were.
 
         Raises:
-            DataError: nobody has that name, or somebody has the new one already.
+            NotFound: nobody has that name.
+            DataError: somebody has the new one already.
         """
         with self.ledger.alone():
             if self._known(new):
@@ -236,14 +248,19 @@ class Gallery:
         """Say that several people are one, called `into`. How many rows changed.
 
         Raises:
-            DataError: nobody has one of the names.
+            NotFound: nobody has one of the names.
+            DataError: no other person than `into` is named.
         """
-        return self._renamed("merge", sorted(set(names) - {into}), into, by)
+        self._check_there(people=frozenset(names := set(names)))
+        if not names - {into}:
+            raise DataError(f"nobody but {into} was named; to merge people, name another one whom {into} is")
+        return self._renamed("merge", sorted(names - {into}), into, by)
 
     def split(self, name: str, where: Where, new: str, by: str | None = None) -> int:
         """Say that some of a person's crops show somebody else. How many rows changed.
 
         Raises:
+            NotFound: nobody has that name.
             DataError: no row of that person is meant, or all of them are.
         """
         if where.people not in (None, frozenset([name])):
@@ -253,7 +270,8 @@ class Gallery:
         some, all_of_them = self.count(chosen), self._of(name)
         if not 0 < some < all_of_them:
             raise DataError(
-                f"{some} of {name}'s {all_of_them} crops would be split off; choose some and leave some, or rename"
+                f"{some} of {name}'s {many(all_of_them, 'crop')} would be split off; choose some and leave some, "
+                "or rename"
             )
         count = self._name(chosen, new)
         self._changed("split", by, person=self.ledger.pseudonym(name), into=self.ledger.pseudonym(new), rows=count)
@@ -263,9 +281,9 @@ class Gallery:
         """Forget who somebody is: the crops stay, without a person. To remove the crops, `erase` them.
 
         Raises:
-            DataError: nobody has that name.
+            NotFound: nobody has that name.
         """
-        self._of(name)
+        self._check_there(people=frozenset([name]))
         count = self._name(Where(people=frozenset([name])), None)
         self.store.delete(NOTHING)  # which leaves nothing of what was written over either
         self._changed("forget", by, person=self.ledger.pseudonym(name), rows=count)
@@ -283,14 +301,11 @@ class Gallery:
 
     def _of(self, name: str) -> int:
         """How many crops there are of a person, who must be known."""
-        count = self._known(name)
-        if not count:
-            raise DataError(f"nobody in the gallery is called {name}; `reid index list` shows who is")
-        return count
+        self._check_there(people=frozenset([name]))
+        return self._known(name)
 
     def _renamed(self, what: str, names: Sequence[str], new: str, by: str | None) -> int:
-        for name in names:
-            self._of(name)
+        self._check_there(people=frozenset(names))
         count = self._name(Where(people=frozenset(names)), new)
         of = [self.ledger.pseudonym(name) for name in names]
         self._changed(what, by, people=of, into=self.ledger.pseudonym(new), rows=count)
@@ -308,11 +323,15 @@ class Gallery:
         """Keep a word on whether two rows show one person; a later word on the same two replaces it.
 
         Raises:
-            DataError: they are one row, or one of them is not there. An uploaded picture must be added first.
+            NotFound: one of them is not there. An uploaded picture must be added first.
+            DataError: they are one row.
         """
         with self.ledger.alone():
-            if query == answer or self.count(Where(ids=frozenset([query, answer]))) < 2:
-                raise DataError(f"rows {query} and {answer} are not two crops of the gallery; add the picture first")
+            if query == answer:
+                raise DataError(f"row {query} was given twice; give two crops of the gallery")
+            for row in (query, answer):
+                if not self.count(Where(ids=frozenset([row]))):
+                    raise NotFound(f"row {row} is no crop of the gallery; add the picture first")
             word = Feedback(query, answer, bool(same), by or user(), self._clock())
             self.ledger.say(word)
             self.record("feedback", by, same=bool(same), of=[self.ledger.pseudonym(str(i)) for i in (query, answer)])
@@ -353,20 +372,40 @@ class Gallery:
             expect: how many rows that must be.
 
         Raises:
-            DataError: nothing is asked for, or there are more or fewer rows than expected; then none is erased. A
-                filter that no row meets is no mistake.
+            NotFound, DataError: as `erasable`, or there are more or fewer rows than expected; then none is erased.
             StoreError: the gallery or the cache cannot be written. Where rows are gone nevertheless the log says so,
                 and the next erasure does what is left.
         """
+        with self.ledger.alone():
+            count = self.erasable(where)
+            if expect is not None and count != expect:
+                raise DataError(f"that would be {many(count, 'row')} and not {expect:,}; look again, then ask again")
+            return self._erase("erase", where, by or user())
+
+    def erasable(self, where: Where) -> int:
+        """How many rows `erase` would remove; it may be none where every name is known, but no row meets all that is
+        asked for. While an erasure that was cut off waits to be finished, names need not be known: it may have
+        removed their rows already.
+
+        Raises:
+            NotFound: a person, camera, tracklet, tag or row that is asked for is not there.
+            DataError: nothing is asked for.
+        """
         if where.everything:
             raise DataError("nothing was chosen, which would erase everything; choose crops, or delete the gallery")
-        return self._erase("erase", where, by or user(), expect)
+        if self.ledger.get(ERASING) is None:
+            cameras = where.not_cameras | (where.cameras or frozenset())
+            self._check_there(people=where.people, cameras=cameras, tracklets=where.tracklets, tags=where.tags)
+            ids = where.ids or frozenset()
+            if missing := len(ids) - self.count(Where(ids=ids)):
+                which = "the crop" if len(ids) == 1 else f"{missing:,} of the {len(ids):,} crops"
+                are = "is" if missing == 1 else "are"
+                raise NotFound(f"{which} asked for {are} not in the gallery, or no longer; leave out what is not there")
+        return self.count(where)
 
-    def _erase(self, what: str, where: Where, by: str, expect: int | None = None) -> Receipt:
+    def _erase(self, what: str, where: Where, by: str) -> Receipt:
         said = words(where, self.ledger.pseudonym)
         with self.ledger.alone():
-            if expect is not None and (count := self.count(where)) != expect:
-                raise DataError(f"that would be {count:,} rows and not {expect:,}; look again, then ask again")
             if self.address.scheme == "sqlite":
                 discard(self.address.rebuilding)
             ids: list[int] = []

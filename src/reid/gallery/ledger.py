@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import sqlite3
 import threading
@@ -185,10 +186,10 @@ class Ledger:
         """Walk the chain, which must come by the digest `seen` where one is given.
 
         Raises:
-            DataError: `seen` is empty.
+            DataError: `seen` is no digest.
         """
-        if seen == "":
-            raise DataError("the digest to look for is empty; give the one that was noted, or leave it out")
+        if seen is not None and not re.fullmatch("[0-9a-f]{64}", seen):
+            raise DataError(f"{seen!r} is no digest (64 hexadecimal digits, 0-9a-f); give the one that was noted")
         head, count, broken, met = START, 0, None, seen in (None, START)
         for count, entry in enumerate(self.entries(), 1):
             if broken is None and (entry.number != count or entry.digest != entry.expected(head)):

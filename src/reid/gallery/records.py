@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from reid.errors import DataError
 from reid.gallery.rows import Rows, Where
+from reid.wording import many
 
 Column = Literal["pid", "tracklet"]
 UNITS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
@@ -114,7 +115,7 @@ def words(where: Where, hidden: Callable[[str], str]) -> str:
     nobodys = sorted(map(hidden, where.not_tracklets))
     said += [f"not nobody's tracklet {' or '.join(nobodys)}"] if nobodys else []
     said += [f"tagged {' and '.join(sorted(where.tags))}"] if where.tags else []
-    said += [f"{len(where.ids):,} crops by id"] if where.ids is not None else []
+    said += [f"{many(len(where.ids), 'crop')} by id"] if where.ids is not None else []
     said += [f"added before {moment(where.added_before)}"] if where.added_before is not None else []
     return "; ".join(said) or "everything"
 

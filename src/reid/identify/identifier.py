@@ -18,6 +18,7 @@ from reid.identify.kinds import KINDS, Learnt
 from reid.identify.queries import Together, by_group, forms, grouped
 from reid.identify.trial import alarms, try_out
 from reid.types import Embeddings, Vectors
+from reid.wording import model_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,8 @@ class Identifier:
         model_: fingerprint of the model that embedded them.
         calibrations_: by the form of a query, "crop" for one crop and "several" for the mean of more; without those
             that could not be learnt.
-        across_: share of the people who are enrolled from several cameras. Where it is small, thresholds and
-            probabilities were learnt within one camera, and are too sure for pictures of another.
+        across_: share of the people who are enrolled from several cameras; None where no camera is known. Where it is
+            small, thresholds and probabilities were learnt within one camera, and are too sure for pictures of another.
     """
 
     def __init__(self, kind: str = "mean"):
@@ -85,7 +86,7 @@ class Identifier:
         self.learnt_: Learnt
         self.model_ = ""
         self.calibrations_: dict[str, Calibration] = {}
-        self.across_ = 0.0
+        self.across_: float | None = None
 
     def __repr__(self) -> str:
         return f"Identifier({self.kind!r}, {len(self.people_):,} people enrolled, model {self.model_ or 'none yet'})"
@@ -123,7 +124,7 @@ class Identifier:
         self.learnt_ = KINDS[self.kind](known.vectors, owners)
         seen = {(c.pid, c.camera) for c in known.crops if c.camera is not None}
         several = [pid for pid, n in Counter(pid for pid, _ in seen).items() if n > 1]
-        self.across_ = len(several) / len(self.people_)
+        self.across_ = len(several) / len(self.people_) if seen else None
         self.calibrations_ = {}
         for form, tried in try_out(KINDS[self.kind], known, owners).items():
             strange = (tried.strange, tried.of_strange, tried.growth)
@@ -233,7 +234,8 @@ class Identifier:
         self._check_fitted()
         if given.model != self.model_:
             raise ModelError(
-                f"{what} came from model {given.model}, the people enrolled from {self.model_}; embed both with one"
+                f"{what} came from model {model_named(given.model)}, the people enrolled from "
+                f"{model_named(self.model_)}; embed both with one"
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:

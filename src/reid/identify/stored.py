@@ -34,14 +34,15 @@ class Stored:
     people: tuple[str, ...]
     learnt: Learnt
     calibrations: Mapping[str, Calibration]
-    across: float
+    across: float | None
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or not isinstance(self.model, str) or not self.model:
             raise ShapeError("it names no kind or no model")
         if not all(isinstance(name, str) and name for name in self.people) or len(set(self.people)) < len(self.people):
             raise ShapeError("people are not names, each once")
-        if isinstance(self.across, bool) or not isinstance(self.across, int | float) or not 0 <= self.across <= 1:
+        share = 0 if self.across is None else self.across
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise ShapeError(f"the share of people seen across cameras is {self.across!r}")
         if len(self.people) != self.learnt.people:
             raise ShapeError(f"it names {len(self.people)} people and has learnt {self.learnt.people}")

@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from reid import images, pages
 from reid.charts import percent
-from reid.data.findings import many
 from reid.distance import pairwise
 from reid.errors import DataError, ImageError
 from reid.pages import Pictures, text
@@ -21,6 +20,7 @@ from reid.plot.colours import distinct
 from reid.plot.layout import Points
 from reid.plot.sheet import picture, words, wrapped
 from reid.types import Crop, Embeddings
+from reid.wording import many
 
 MOST, THUMBNAIL = 2000, 128
 WIDE, MARGIN, HEAD, LETTERS = 960, 28, 64, 112  # of the SVG; HEAD and 20 a line of LETTERS lie above the map

@@ -25,7 +25,7 @@ class Problem(BaseModel):
     type: str = "about:blank"
     title: str
     status: int
-    detail: str = Field(examples=["nobody is called Anna; `people` lists everybody"])
+    detail: str = Field(examples=["nobody in the gallery is called Anna; GET /v1/people tells who is"])
 
 
 class CropOut(BaseModel):

@@ -18,6 +18,7 @@ from reid.serve.routes import By, It, routes
 from reid.serve.schemas import AddUploads, Enrol, Forget, Merge, Name, Rename, RowId, Split, Word
 from reid.serve.service import Service
 from reid.types import Crop, Embeddings
+from reid.wording import many
 
 reading, writing = routes("read", "People and crops"), routes("write", "Enrol and correct")
 MOST = 2000  # crops of one timeline
@@ -135,7 +136,8 @@ def _one(it: Service, where: Where, pictures: bool) -> Rows:
 
 @writing.post("/crops", status_code=201)
 async def add(it: It, by: By, given: Annotated[AddUploads, Form(media_type="multipart/form-data")]) -> RowsOut:
-    """Put pictures into the gallery, to enrol them or to say what they show. One that is there already stays one."""
+    """Put pictures into the gallery, to enrol them or to say what they show. The very same file stays one row, of which
+    a camera, time or tracklet that is given again replaces what was known, and what is left out stays."""
     looked = await it.look(given.crop, keep=True)
     vectors = await it.embed(looked)
     crops = tuple(_kept(one, given) for one in looked)
@@ -159,22 +161,18 @@ async def enrol(it: It, by: By, given: Enrol) -> ChangedOut:
 @writing.post("/people/rename")
 async def rename(it: It, by: By, given: Rename) -> ChangedOut:
     """Give a person another name. Refused where somebody has it already: then they are merged instead."""
-    await _known(it, given.name)
     return ChangedOut(rows=await it.change(lambda: it.gallery.rename(given.name, given.new, by.name)))
 
 
 @writing.post("/people/merge")
 async def merge(it: It, by: By, given: Merge) -> ChangedOut:
     """Say that several people are one."""
-    for name in dict.fromkeys(given.names):
-        await _known(it, name)
     return ChangedOut(rows=await it.change(lambda: it.gallery.merge(given.names, given.into, by.name)))
 
 
 @writing.post("/people/split")
 async def split(it: It, by: By, given: Split) -> ChangedOut:
     """Say that some of a person's crops show somebody else."""
-    await _known(it, given.name)
     where = replace(_of(given.name), ids=(await _there(it, given.rows)).ids)
     return ChangedOut(rows=await it.change(lambda: it.gallery.split(given.name, where, given.new, by.name)))
 
@@ -182,7 +180,6 @@ async def split(it: It, by: By, given: Split) -> ChangedOut:
 @writing.post("/people/forget")
 async def forget(it: It, by: By, given: Forget) -> ChangedOut:
     """Forget who somebody is. The crops stay, without a name; to remove them, erase them."""
-    await _known(it, given.name)
     return ChangedOut(rows=await it.change(lambda: it.gallery.forget_person(given.name, by.name)))
 
 
@@ -201,12 +198,6 @@ async def _there(it: Service, rows: list[int]) -> Where:
     found = await it.run(lambda: it.gallery.count(where))
     if found < len(where.ids or ()):
         raise Refused(
-            404, f"of {len(where.ids or ())} rows {found} are in the gallery; the others may have been erased"
+            404, f"of {many(len(where.ids or ()), 'row')} {found} can be found; what is missing may have been erased"
         )
     return where
-
-
-async def _known(it: Service, name: str) -> None:
-    """Somebody who must be enrolled."""
-    if not await it.run(lambda: it.gallery.count(_of(name))):
-        raise Refused(404, f"nobody is called {name}; GET /v1/people lists everybody")

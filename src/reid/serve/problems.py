@@ -11,9 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from reid.errors import ModelError, StoreError
+from reid.errors import ModelError, NotFound, ReidError, StoreError
 
 MEDIA = "application/problem+json"
+STATUS: dict[type[ReidError], int] = {StoreError: 503, NotFound: 404, ModelError: 409}
+"""Of the library's mistakes; 422 of the others."""
 
 
 class Refused(Exception):
@@ -63,7 +65,7 @@ async def of_busy(_: Request, error: Exception) -> Response:
 
 async def of_reid(_: Request, error: Exception) -> Response:
     """What the library says of what was given, or of a gallery that fails."""
-    status = 503 if isinstance(error, StoreError) else 409 if isinstance(error, ModelError) else 422
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 422)
     return problem(status, str(error).encode("utf-8", "backslashreplace").decode())
 
 
@@ -92,6 +94,9 @@ async def of_validation(_: Request, error: Exception) -> Response:
     """A field that is missing or not what it should be: the first of them."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        why = first["ctx"]["error"]
+        return problem(422, f"the body is not JSON ({why}, character {first['loc'][-1]}); /openapi.json tells its form")
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
     where = ".".join(place) or "the body"
     detail = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}; /openapi.json tells what this address takes"

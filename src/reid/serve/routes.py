@@ -44,6 +44,7 @@ def routes(role: Role, about: str) -> APIRouter:
         for status, text in {
             401: "No token, or one that is not known.",
             403: f"The token lacks the role `{role}`, or a page of another site asks.",
+            404: "Nobody or nothing of that name or id is in the gallery.",
             408: "The request came too slowly.",
             409: "The gallery refuses; the detail says why.",
             413: "The request is too large.",

@@ -14,7 +14,7 @@ import numpy as np
 from fastapi import UploadFile
 
 from reid.embed import Embedder
-from reid.errors import DataError, ReidError, StoreError
+from reid.errors import DataError, NotFound, ReidError, StoreError
 from reid.gallery.gallery import Gallery
 from reid.gallery.rows import Where
 from reid.images import RGB
@@ -27,6 +27,7 @@ from reid.serve.problems import Refused
 from reid.serve.settings import Settings
 from reid.types import Embeddings, Match, Vectors
 from reid.verify import Verifier
+from reid.wording import many
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ class Service:
 
         try:
             return await self.run(changed)
-        except StoreError:
+        except (StoreError, NotFound):
             raise
         except DataError as error:
             raise Refused(409, str(error)) from None
@@ -134,7 +135,8 @@ class Service:
             Refused: there are none, or too many.
         """
         if not 1 <= len(uploads) <= self.settings.max_crops:
-            raise Refused(422, f"{len(uploads)} pictures were sent; send 1 to {self.settings.max_crops} at once")
+            sent = many(len(uploads), "picture was", "pictures were")
+            raise Refused(422, f"{sent} sent; send 1 to {self.settings.max_crops} at once")
         loop, looked = asyncio.get_running_loop(), []
         for number, upload in enumerate(uploads, 1):
             data = await upload.read()

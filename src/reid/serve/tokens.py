@@ -135,7 +135,8 @@ def grant(path: str | os.PathLike[str], name: str, roles: Iterable[str]) -> str:
             text = file.read()
             if any(known.split(" ")[0] == name for known in text.splitlines() if _counts(known)):
                 raise DataError(
-                    f"{os.fspath(path)} holds a token of {name} already; take out its line, or another name"
+                    f"{os.fspath(path)} holds a token of {name} already; remove that line from the file, or choose "
+                    "another name for this one"
                 )
             file.write(("" if not text or text.endswith("\n") else "\n") + line + "\n")
     except (OSError, UnicodeDecodeError) as error:

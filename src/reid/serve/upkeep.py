@@ -19,7 +19,7 @@ reading, erasing, public = routes("read", "Upkeep"), routes("erase", "Erase"), A
 @erasing.post("/erase")
 async def erase(it: It, by: By, given: Erase) -> ReceiptOut:
     """Erase rows for good: vectors, pictures, and what was said of them. Ask `/v1/count` first, and give its answer as
-    `expect`."""
+    `expect`. A person, camera, tracklet, tag or row that is not in the gallery is refused."""
     where = given.where()
     if where.everything:
         raise Refused(422, "nothing is asked for, which would be everything; give rows, people, cameras or times")

@@ -21,6 +21,7 @@ from reid.errors import DataError, ModelError, ShapeError
 from reid.spacetime.axis import Axis, Lookup
 from reid.spacetime.sightings import Floats, sightings, tells, where_when
 from reid.types import Crop, Embeddings, Vectors
+from reid.wording import model_named
 
 LIMIT = 5.0
 BANDWIDTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -177,8 +178,8 @@ class TransitionPrior:
         for made in sets:
             if made.model != self.model:
                 raise ModelError(
-                    f"the embeddings come from model {made.model} and the prior's weight was fitted for model "
-                    f"{self.model}; fit it again with `reid prior`"
+                    f"the embeddings come from model {model_named(made.model)} and the prior's weight was fitted for "
+                    f"model {model_named(self.model or 'none')}; fit it again with `reid prior`"
                 )
             cameras = {str(c.camera) for c in made.crops if c.camera is not None and c.time is not None}
             if len(made) and not cameras:

@@ -19,6 +19,7 @@ from reid.errors import DataError, ModelError, ShapeError
 from reid.types import Embeddings, Match, Verdict
 from reid.verify.curve import Curve, Floats, log_odds, sigmoid
 from reid.verify.parts import Accepts, Correction, Doubt
+from reid.wording import many, model_named
 
 if TYPE_CHECKING:
     from reid.verify.pairs import Pairs
@@ -172,8 +173,8 @@ class Verifier:
         for model in models:
             if model != self.model:
                 raise ModelError(
-                    f"the embeddings come from model {model} and the calibration was fitted for model "
-                    f"{self.model}; fit one with `reid verify --fit`"
+                    f"the embeddings come from model {model_named(model)} and the calibration was fitted for model "
+                    f"{model_named(self.model)}; fit one with `reid verify --fit`"
                 )
 
     def verify(
@@ -243,7 +244,7 @@ class Verifier:
 
     def __str__(self) -> str:
         on = f", {self.about}" if self.about else ""
-        return f"{self.kind} calibration on {self.people:,} people{on}"
+        return f"{self.kind} calibration on {many(self.people, 'person', 'people')}{on}"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON that `Verifier.load` reads back without loss, and that can be edited. Replaces it in one step."""
