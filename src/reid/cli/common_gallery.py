@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reid.wording import many
+
 if TYPE_CHECKING:
     from reid.gallery.gallery import Gallery
     from reid.gallery.rows import Where
@@ -80,6 +82,4 @@ def where(args: argparse.Namespace) -> Where:
 
 def crops(count: int) -> str:
     """So many, in words."""
-    from reid.wording import many
-
     return many(count, "crop")

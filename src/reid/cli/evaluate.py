@@ -118,9 +118,9 @@ def run(args: argparse.Namespace) -> None:
         verified = roc.verification(found(), *sets, intervals=args.pairs and args.intervals and bool(report.intervals))
     if args.pairs and verified:
         report, unseen = _with_pairs(report, verified, roc.open_set(found(), *sets))
-    if args.html:
-        _page(args, found, sets, report, outcomes, verified, facts)
     compare = _comparable(args, report, query, gallery)
+    if args.html:
+        _page(args, found, sets, report, outcomes, verified, facts, compare)
     if args.json:
         parts = _parts(found, sets, outcomes)
         print(json.dumps(asdict(report) | {"comparable_with": compare} | _origin(args, facts) | parts, indent=2))
@@ -304,6 +304,7 @@ def _page(
     outcomes: Outcomes,
     verified: Verification | None,
     facts: list[tuple[str, str]],
+    compare: str,
 ) -> None:
     """Curves, histograms, cameras, people and queries that went worst, as one HTML file."""
     from reid import breakdown, evaluation_page
@@ -317,7 +318,7 @@ def _page(
         curve,
         breakdown.spread(found(), *sets),
         breakdown.nearest(found(), *sets),
-        _comparable(args, report, *sets[:2]),
+        compare,
     )
     text = evaluation_page.page("How well does it rank?", report, outcomes, *sets[:2], facts, details)
     with replacing(args.html) as partial:

@@ -62,15 +62,9 @@ def run(args: argparse.Namespace) -> None:
     files = [args.output, *([args.output.with_suffix(".bin")] if args.output.suffix.lower() == ".xml" else [])]
     size = sum(file.stat().st_size for file in files)
     if args.json:
-        print(
-            json.dumps(
-                {"output": [str(file) for file in files], "bytes": size}
-                | {
-                    "calibration": str(done.calibration) if done.calibration else None,
-                    "export": done.about["export"],
-                }
-            )
-        )
+        beside = str(done.calibration) if done.calibration else None
+        told = {"output": [str(file) for file in files], "bytes": size, "calibration": beside}
+        print(json.dumps(told | {"export": done.about["export"]}))
         return
     checked, wants = done.about["export"], done.about["preprocess"]
     takes = "bytes" if wants.get("inside") else "floats, prepared"

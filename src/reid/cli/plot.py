@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reid.cli.common import Model, add_kinds, embedded, ending, model_options, name_skipped, progress, say
 from reid.errors import DataError
+from reid.wording import many
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
@@ -185,7 +186,6 @@ def _attention(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from reid.embed import Skipped
     from reid.errors import ImageError
     from reid.plot import heat
-    from reid.wording import many
 
     crops = data.read(args.source if len(args.source) > 1 else args.source[0])
     chosen = [crops[i * len(crops) // args.most] for i in range(args.most)] if len(crops) > args.most else list(crops)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from reid.cli.common import Model, calibration, model_options, name_skipped, page, percent, progress, say
 from reid.cli.common_gallery import opened_gallery, recalled
 from reid.errors import DataError
+from reid.wording import many
 
 if TYPE_CHECKING:
     from reid.embed import Skipped
@@ -45,7 +46,6 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from reid import matcher
-    from reid.wording import many
 
     gallery = _gallery(args)
     model = Model(args, cached=not args.no_cache)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reid.cli.common import apart, crops_table, progress, say
+from reid.cli.common import apart, ending, progress, say
 
 ABOUT = "say what is in a folder of crops, and what is wrong with it"
 EXAMPLE = "reid show crops/\n  reid show crops/ --write-split people -o splits.csv"
@@ -17,7 +17,7 @@ def add(verb: argparse.ArgumentParser) -> None:
         choices=("people", "time"),
         help="also write a CSV that says train, query or gallery for each crop, with people or times kept apart",
     )
-    verb.add_argument("-o", "--output", type=crops_table, help="where (default: splits.csv)")
+    verb.add_argument("-o", "--output", type=ending(".csv"), help="where (default: splits.csv)")
     verb.add_argument("--share", type=float, default=0.2, help="share held out for testing (default: 0.2)")
     verb.add_argument("--seed", type=int, default=0, help="of the choice of people (default: 0)")
 

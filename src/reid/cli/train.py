@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reid.cli.common import metrics, progress, say
 from reid.errors import DataError
+from reid.wording import many
 
 if TYPE_CHECKING:
     from reid.settings import Loss, Stage, TrainConfig
@@ -164,8 +165,6 @@ def size(text: str) -> tuple[int, int]:
 
 def plan(config: TrainConfig, sets: Mapping[str, Sequence[Crop]], recipe: str | None) -> Iterator[str]:
     """What is about to happen, in a few lines."""
-    from reid.wording import many
-
     for name, crops in sets.items():
         people, cameras = len({c.pid for c in crops}), len({c.camera for c in crops if c.camera is not None})
         yield (

@@ -242,6 +242,7 @@ class Gallery:
         with self.ledger.alone():
             if self._known(new):
                 raise DataError(f"{new} is somebody already; to make {name} and {new} one person, merge them")
+            self._check_there(people=frozenset([name]))
             return self._renamed("rename", [name], new, by)
 
     def merge(self, names: Iterable[str], into: str, by: str | None = None) -> int:
@@ -267,7 +268,8 @@ class Gallery:
             raise DataError(f"the crops to split off are asked for among other people than {name}; leave people out")
         own = frozenset([name])
         chosen = replace(where, people=own)
-        some, all_of_them = self.count(chosen), self._of(name)
+        self._check_there(people=own)
+        some, all_of_them = self.count(chosen), self._known(name)
         if not 0 < some < all_of_them:
             raise DataError(
                 f"{some} of {name}'s {many(all_of_them, 'crop')} would be split off; choose some and leave some, "
@@ -299,13 +301,7 @@ class Gallery:
     def _known(self, name: str) -> int:
         return self.count(Where(people=frozenset([name])))
 
-    def _of(self, name: str) -> int:
-        """How many crops there are of a person, who must be known."""
-        self._check_there(people=frozenset([name]))
-        return self._known(name)
-
     def _renamed(self, what: str, names: Sequence[str], new: str, by: str | None) -> int:
-        self._check_there(people=frozenset(names))
         count = self._name(Where(people=frozenset(names)), new)
         of = [self.ledger.pseudonym(name) for name in names]
         self._changed(what, by, people=of, into=self.ledger.pseudonym(new), rows=count)
