@@ -29,7 +29,7 @@ import numpy as np
 
 from reid.errors import DataError, ReidError
 from reid.gallery.gallery import Gallery
-from reid.gallery.rows import Rows, Where, row_ids
+from reid.gallery.rows import Rows, Where, half, row_ids
 from reid.types import Crop, Embeddings
 
 DIM, MODEL = 64, "faults"
@@ -39,7 +39,7 @@ State = dict[int, tuple[int, str | None]]  # batch: how many crops, of whom; a b
 
 def batch(number: int, count: int, pid: str | None = None) -> Embeddings:
     """The crops of one addition, the same each time."""
-    vectors = np.random.default_rng(number).normal(size=(count, DIM)).astype(np.float16).astype(np.float32)
+    vectors = half(np.random.default_rng(number).normal(size=(count, DIM))).astype(np.float32)
     crops = tuple(Crop(f"b{number}/{i}.jpg", pid, str(number % 7), float(i), f"b{number}") for i in range(count))
     return Embeddings(vectors, crops, MODEL)
 

@@ -29,7 +29,7 @@ from reid.errors import DataError
 from reid.gallery import STORES
 from reid.gallery.address import Address
 from reid.gallery.copy import digests
-from reid.gallery.rows import Rows, Where, row_ids
+from reid.gallery.rows import Rows, Where, half, row_ids
 from reid.gallery.store import Store
 from reid.types import Crop
 
@@ -41,7 +41,7 @@ State = dict[int, bytes]  # row: digest of all that is in it
 def drawn(rng: random.Random) -> Rows:
     numbers = rng.sample(range(NAMES), rng.choice([1, 10, 100, 500]))
     crops = tuple(Crop(f"{n}.jpg", f"p{rng.randrange(20)}", str(n % 7), rng.random()) for n in numbers)
-    vectors = np.random.default_rng(rng.randrange(1 << 30)).normal(size=(len(crops), DIM)).astype(np.float16)
+    vectors = half(np.random.default_rng(rng.randrange(1 << 30)).normal(size=(len(crops), DIM)))
     pictures = tuple(rng.randbytes(rng.choice([10, 3000])) for _ in crops)
     ids = np.array(row_ids(crops), np.int64)
     return Rows(ids, vectors, crops, (frozenset(),) * len(ids), pictures, np.full(len(ids), rng.random()))

@@ -27,7 +27,7 @@ from tests.servers import Milvus, Postgresql
 
 from reid.gallery import STORES
 from reid.gallery.address import Address
-from reid.gallery.rows import Rows, Where, row_ids
+from reid.gallery.rows import Rows, Where, half, row_ids
 from reid.gallery.store import Store
 from reid.types import Crop, Vectors
 
@@ -43,7 +43,7 @@ def drawn(count: int, dim: int, seed: int) -> Vectors:
 
 
 def batch(vectors: Vectors, start: int) -> Rows:
-    part = vectors[start : start + BATCH].astype(np.float16)
+    part = half(vectors[start : start + BATCH])
     crops = tuple(
         Crop(f"/data/crops/{i:09d}.jpg", f"person {i // EACH}", f"camera {i % CAMERAS}", float(i))
         for i in range(start, start + len(part))
@@ -72,7 +72,7 @@ def resident(process: psutil.Process) -> float:
 
 
 def recall(store: Store, queries: Vectors, vectors: Vectors, ids: np.ndarray) -> float:
-    rounded = vectors.astype(np.float16).astype(np.float64)
+    rounded = half(vectors).astype(np.float64)
     found = store.query(queries, K, Where()).ids
     shares = []
     for query, answer in zip(queries, found, strict=True):

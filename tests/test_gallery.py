@@ -18,7 +18,7 @@ from reid.errors import DataError, ModelError, ShapeError
 from reid.gallery.answers import crops_of
 from reid.gallery.gallery import Gallery
 from reid.gallery.memory import BLOCK, FRESH, Memory, empty_facts
-from reid.gallery.rows import Where, row_id, row_ids, upload_path
+from reid.gallery.rows import Where, half, row_id, row_ids, upload_path
 from reid.gallery.store import MOST, Store
 from reid.types import Crop, Embeddings
 
@@ -27,8 +27,8 @@ NOBODY = Where(people=frozenset())
 
 @pytest.fixture
 def people(people: Embeddings) -> Embeddings:
-    """In half precision, so that the matcher's distances are the gallery's."""
-    return replace(people, vectors=people.vectors.astype(np.float16).astype(np.float32))
+    """Rounded as galleries do, so that the matcher's distances are the gallery's."""
+    return replace(people, vectors=half(people.vectors).astype(np.float32))
 
 
 @pytest.fixture

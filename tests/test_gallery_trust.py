@@ -13,17 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, load
 
 from reid import cache
 from reid.cache import Cache
-from reid.distance import top_k
 from reid.errors import DataError, NotFound, StoreError
-from reid.gallery import memory, scan
+from reid.gallery import memory
 from reid.gallery.gallery import Gallery
-from reid.gallery.rows import Where, row_id, row_ids
+from reid.gallery.planes import split
+from reid.gallery.rows import Where, half, row_id, row_ids
 from reid.gallery.salvage import salvage
-from reid.gallery.scan import Part, nearest
 from reid.types import Crop, Embeddings
 
 FAULTS = Path(__file__).parents[1] / "benchmarks" / "faults.py"
@@ -34,7 +32,7 @@ def crowd(count: int = 300, dim: int = 32, seed: int = 0) -> Embeddings:
     crops = tuple(
         Crop(f"crops/{i:04}.jpg", f"person {i // 10}", str(i % 4), float(i), f"t{i // 5}") for i in range(count)
     )
-    return Embeddings(rng.normal(size=(count, dim)).astype(np.float16).astype(np.float32), crops, "m")
+    return Embeddings(half(rng.normal(size=(count, dim))).astype(np.float32), crops, "m")
 
 
 def made(path: Path, rows: Embeddings, pictures: bool = True) -> Gallery:
@@ -46,8 +44,8 @@ def made(path: Path, rows: Embeddings, pictures: bool = True) -> Gallery:
 
 def pieces(vector: np.ndarray) -> list[bytes]:
     """A vector as a gallery keeps it, in pieces: one that reaches from one page of a file to the next is not whole."""
-    half = vector.astype(np.float16).tobytes()
-    return [half[i : i + 16] for i in range(0, len(half), 16)]
+    kept = vector.astype(np.float16).tobytes()
+    return [kept[i : i + 16] for i in range(0, len(kept), 16)]
 
 
 def everything(folder: Path) -> bytes:
@@ -145,9 +143,11 @@ def test_what_is_erased_is_in_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [trace for trace in traces if trace in after] == []
     assert rows.vectors[5].tobytes() in after  # of the cache, somebody else
     assert sum(piece not in after for piece in pieces(rows.vectors[5])) <= 1
+    gallery.search(rows[:2], 3)
     held = gallery.store._memory
-    blocks = b"".join(block.tobytes() for block in held.vectors)
-    assert not [piece for piece in pieces(vector) if piece in blocks]
+    for plane, erased, other in zip(held.slabs[0], *(split(half(rows.vectors[[i]])) for i in (123, 5)), strict=False):
+        assert erased.tobytes() not in plane.tobytes()
+        assert other.tobytes() in plane.tobytes()
     assert row_id(crop) not in {*held.facts["id"], *held._settled.ids, *(held._recent.ids if held._recent else ())}
     assert (receipt.rows, receipt.by) == (10, "the officer")
     assert "Zacharias" not in str(receipt)
@@ -507,59 +507,12 @@ def test_a_gallery_without_rights_is_told(tmp_path: Path) -> None:
         tmp_path.chmod(0o755)
 
 
-# ── the scan ──
-
-
-def test_the_graph_is_a_cast_a_product_and_a_sum() -> None:
-    one, half = TensorProto.FLOAT, TensorProto.FLOAT16
-    value = helper.make_tensor_value_info
-    steps = [
-        helper.make_node("Cast", ["block"], ["singles"], to=one),
-        helper.make_node("Gemm", ["queries", "singles", "lengths"], ["found"], transB=1),
-    ]
-    own = [value("block", half, ["n", "d"]), value("lengths", one, ["n"])]
-    body = helper.make_graph(steps, "block", own, [value("found", one, ["q", "n"])])
-    node = helper.make_node("Scan", ["rows", "squares"], ["scores"], num_scan_inputs=2, body=body)
-    given = [value("rows", half, ["b", "n", "d"]), value("squares", one, ["b", "n"]), value("queries", one, ["q", "d"])]
-    graph = helper.make_graph([node], "scan", given, [value("scores", one, ["b", "q", "n"])])
-    opset = [helper.make_opsetid("", 18)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=9, producer_name="reid")
-    assert load(Path(scan.__file__).with_name("scan.onnx")) == model
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_the_scan_finds_what_a_plain_search_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "SCORES", 500)
-    rng = np.random.default_rng(seed)
-    parts, plain = [], []
-    for _ in range(rng.integers(1, 20)):
-        shape = (int(rng.integers(1, 12)), 20, 6)
-        drawn = (rng.integers(-4, 5, shape) if seed % 2 else rng.normal(size=shape)).astype(np.float16)
-        squares = np.where(rng.random(shape[:2]) < 0.2, np.inf, np.square(drawn.astype(np.float32)).sum(axis=2))
-        squares = squares.astype(np.float32)
-        shown = [np.flatnonzero(rng.random(20) < 0.3) for _ in drawn]
-        if rng.random() < 0.5:
-            taken = np.concatenate([row[at] for row, at in zip(squares, shown, strict=True)])
-            parts.append(Part(list(drawn), taken, shown))
-            drawn = np.concatenate([block[at] for block, at in zip(drawn, shown, strict=True)])
-            squares = taken
-        else:
-            parts.append(Part(drawn, squares))
-        plain.append(np.where(np.isinf(squares.reshape(-1, 1)), 1e4, drawn.reshape(-1, 6).astype(np.float32)))
-    queries, k = rng.normal(size=(rng.integers(1, 9), 6)).astype(np.float32), int(rng.integers(1, 50))
-    rows, values = nearest(queries, parts, k)
-    expected = top_k(queries, np.concatenate(plain).astype(np.float32), k)
-    found = np.sqrt(np.maximum(values + np.square(queries).sum(axis=1)[:, None], 0))
-    shown = expected.distances < 1e3
-    assert found.shape == expected.distances.shape
-    np.testing.assert_allclose(found[shown], expected.distances[shown], atol=1e-3)
-    assert np.isinf(found[~shown]).all()
-    assert len(np.unique(rows[0])) == rows.shape[1]
+# ── memory ──
 
 
 def test_memory_is_half(tmp_path: Path) -> None:
     gallery = made(tmp_path / "g.db", rows := crowd(5000, dim=64), pictures=False)
     gallery.search(rows[:1])
-    held = sum(block.nbytes for block in gallery.store._memory.vectors)
-    assert held == 5 * memory.BLOCK * 64 * 2
+    planes = [plane for slab in gallery.store._memory.slabs for plane in slab]
+    assert sum(plane.nbytes for plane in planes) == memory.SLAB * 64 * 2
     gallery.close()

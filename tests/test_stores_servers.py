@@ -16,7 +16,7 @@ import pytest
 from reid.errors import DataError, MissingExtra
 from reid.gallery import STORES
 from reid.gallery.address import Address
-from reid.gallery.rows import Rows, Where, row_ids
+from reid.gallery.rows import Rows, Where, half, row_ids
 from reid.gallery.store import Store
 from reid.types import Crop
 from tests import servers
@@ -31,7 +31,7 @@ def rows(numbers: range, person: str = "anna", picture: bytes | None = None) -> 
     """Rows whose vectors can be told from all others."""
     crops = tuple(Crop(f"secret/{person}/{i}.jpg", f"the {person}", camera=str(i % 3), time=float(i)) for i in numbers)
     rng = np.random.default_rng([*person.encode(), numbers.start])
-    vectors = rng.normal(size=(len(crops), DIM)).astype(np.float16)
+    vectors = half(rng.normal(size=(len(crops), DIM)))
     ids = np.array(row_ids(crops), np.int64)
     return Rows(ids, vectors, crops, (frozenset(["tagged"]),) * len(ids), (picture,) * len(ids), np.ones(len(ids)))
 

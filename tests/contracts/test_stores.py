@@ -19,7 +19,7 @@ from reid.errors import ReidError
 from reid.gallery import STORES
 from reid.gallery.address import Address
 from reid.gallery.records import Column, span, summaries
-from reid.gallery.rows import Rows, Where, row_ids
+from reid.gallery.rows import Rows, Where, half, row_ids
 from reid.gallery.store import Store, state, tallies
 from reid.types import Crop
 from tests import servers
@@ -81,7 +81,7 @@ class Script:
             for n in numbers
         )
         coarse = self.rng.integers(-3, 4, (count, DIM)).astype(np.float16)  # so that there are ties
-        fine = self.rng.normal(size=(count, DIM)).astype(np.float16)
+        fine = half(self.rng.normal(size=(count, DIM)))
         vectors = coarse if self.rng.random() < 0.3 else fine
         pictures = tuple(self.maybe([b"\xff\xd8\0one", b"\xff\xd8two"], 0.3) for _ in range(count))
         tags = tuple(self.some(TAGS, 0.3) for _ in range(count))
@@ -194,7 +194,7 @@ def test_more_than_one_part_comes_in_order(store: Store) -> None:
     count = 5000
     crops = tuple(Crop(f"{i}.jpg", camera=str(i % 3), time=float(i)) for i in range(count))
     rng = np.random.default_rng(3)
-    vectors = rng.normal(size=(count, DIM)).astype(np.float16)
+    vectors = half(rng.normal(size=(count, DIM)))
     rows = Rows(
         np.array(row_ids(crops), np.int64), vectors, crops, (frozenset(),) * count, (None,) * count, np.ones(count)
     )

@@ -9,13 +9,19 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.gallery.rows import Half, Where
-from reid.gallery.scan import Part, nearest
+from reid.distance import in_threads
+from reid.gallery import planes, scan
+from reid.gallery.planes import Bytes, Planes
+from reid.gallery.rows import Where
+from reid.gallery.scan import Part, candidates
 from reid.types import Ranking, Vectors
 
-BLOCK = 1024  # rows; with 512 values each, two blocks in single precision stay near a core
+BLOCK = 1024  # rows that are read anew where one of them has changed
 FEW = BLOCK // 3  # admitted rows of a block that are sooner taken out of it than scanned with the others
-SLAB = 32  # blocks whose memory is one piece, so that the system can give it large pages; a tenth faster to scan
+SLAB = 32 * BLOCK  # rows whose memory is one piece, so that the system can give it large pages; a tenth faster to scan
+WIDER = 8  # candidates for each answer, and how many times as many if those do not settle it
+EXACT = 2048  # candidates whose distances are taken at once
+MANY = 512  # queries that are looked for at once
 FRESH = 64  # changed blocks, or a sixteenth of all, up to which their ids are sorted by themselves
 FACTS = np.dtype(
     [("id", "<i8"), ("time", "<f8"), ("added", "<f8"), ("square", "<f4")]
@@ -24,8 +30,12 @@ FACTS = np.dtype(
 """What is known of a row without reading it: its squared length, and codes of names, −1 for none. The id of an empty
 place is −1."""
 
+MARKS = np.dtype([(name, "<f4") for name in ("units", "steps", "weights", "rests", "lengths")] + [("sums", "<f8")])
+"""What is known of a row's vector besides, see `planes.Planes` and `scan.Known`."""
+
 Mask = NDArray[np.bool_]
 Codes = NDArray[np.int64]
+Limits = NDArray[np.float64]
 
 
 class Names(Protocol):
@@ -68,31 +78,39 @@ class Memory:
     Attributes:
         dim: length of a vector.
         facts: columns of FACTS by name, each over all places.
-        vectors: (BLOCK, dim) float16 each; empty ones where a block's were not read yet.
-        slabs: the memory that they lie in, by the number of the first block.
+        marks: columns of MARKS by name, likewise.
+        slabs: both bytes of the vectors, of SLAB places each.
     """
 
     def __init__(self, dim: int):
         self.dim = dim
         self.facts: dict[str, NDArray[Any]] = {name: empty_facts(0)[name].copy() for name in FACTS.names or ()}
-        self.vectors: list[Half] = []
-        self.slabs: dict[int, Half] = {}
+        self.marks: dict[str, NDArray[Any]] = {name: np.empty(0, MARKS[name]) for name in MARKS.names or ()}
+        self.slabs: list[tuple[Bytes, NDArray[np.int8]]] = []
+        self._held: list[bool] = []  # of each block, whether its vectors were put
         self._settled, self._fresh = NOWHERE, set[int]()
         self._recent: _Order | None = None
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self._held)
 
     def put_facts(self, number: int, facts: NDArray[Any]) -> None:
         """A block's facts, new or changed; its vectors, which must be put again, are wiped."""
-        if number >= len(self.vectors):
-            missing = number + 1 - len(self.vectors)
-            self.vectors += [np.empty((0, self.dim), np.float16)] * missing
+        self._held += [False] * (number + 1 - len(self._held))
+        shape = SLAB, self.dim  # takes no memory until written to
+        for _ in range(len(self.slabs), number * BLOCK // SLAB + 1):
+            self.slabs.append((np.empty(shape, np.uint8), np.empty(shape, np.int8)))
         if number * BLOCK >= len(self.facts["id"]):
             more = empty_facts(max(number + 1, 2 * number) * BLOCK - len(self.facts["id"]))
             self.facts = {name: np.concatenate([column, more[name]]) for name, column in self.facts.items()}
-        self.vectors[number][:] = 0
+            blank = np.zeros(len(more), MARKS)
+            self.marks = {name: np.concatenate([column, blank[name]]) for name, column in self.marks.items()}
+        if self._held[number]:
+            for plane in self._block(number):
+                plane[:] = 0
         own = slice(number * BLOCK, (number + 1) * BLOCK)
+        for column in self.marks.values():
+            column[own] = 0
         before = self.facts["id"][own]
         self._recent = None
         self._fresh.add(number)
@@ -102,13 +120,27 @@ class Memory:
             column[own] = facts[name]
 
     def put_vectors(self, number: int, data: bytes) -> None:
-        """A block's vectors, written over those that were there."""
-        if not len(self.vectors[number]):
-            first = number - number % SLAB
-            if first not in self.slabs:
-                self.slabs[first] = np.empty((SLAB, BLOCK, self.dim), np.float16)  # takes no memory until written to
-            self.vectors[number] = self.slabs[first][number - first]
-        self.vectors[number][:] = np.frombuffer(data, np.float16).reshape(BLOCK, self.dim)
+        """A block's vectors, written over those that were there. May be called for several at once."""
+        vectors = planes.split(np.frombuffer(data, np.float16).reshape(BLOCK, self.dim))
+        high, low = self._block(number)
+        high[:], low[:] = vectors.high, vectors.low
+        own, rest = slice(number * BLOCK, (number + 1) * BLOCK), vectors.low.astype(np.float32)
+        marks = {
+            "units": vectors.units,
+            "steps": vectors.steps,
+            "weights": -2 * vectors.units * vectors.steps,
+            "rests": 2 * np.sqrt(np.einsum("nd,nd->n", rest, rest)) * vectors.steps,
+            "lengths": 2 * np.sqrt(self.facts["square"][own]),
+            "sums": planes.ZERO * vectors.high.sum(axis=1, dtype=np.uint32),
+        }
+        for name, values in marks.items():
+            self.marks[name][own] = values
+        self._held[number] = True
+
+    def _block(self, number: int) -> tuple[Bytes, NDArray[np.int8]]:
+        """Both bytes of a block's vectors, where they lie."""
+        (high, low), first = self.slabs[number * BLOCK // SLAB], number * BLOCK % SLAB
+        return high[first : first + BLOCK], low[first : first + BLOCK]
 
     def find(self, ids: Codes) -> Codes:
         """(N,) places of rows by id, −1 for those that are not there.
@@ -130,15 +162,18 @@ class Memory:
                 found = np.where(known[at] == ids, at, found)
         return found
 
-    def take(self, places: Codes) -> Half:
-        """(N, dim) vectors."""
+    def take(self, places: Codes) -> Planes:
+        """The vectors of N places."""
         order = np.argsort(places, kind="stable")
-        numbers, offsets = np.divmod(places[order], BLOCK)
+        numbers, offsets = np.divmod(places[order], SLAB)
         ends = np.flatnonzero(np.diff(numbers, append=-1)) + 1
-        out = np.empty((len(places), self.dim), np.float16)
+        shape = len(places), self.dim
+        units, steps = self.marks["units"][places], self.marks["steps"][places]
+        high, low = np.empty(shape, np.uint8), np.empty(shape, np.int8)
         for start, end in itertools.pairwise([0, *ends.tolist()]):
-            out[order[start:end]] = self.vectors[numbers[start]][offsets[start:end]]
-        return out
+            slab, to, at = self.slabs[numbers[start]], order[start:end], offsets[start:end]
+            high[to], low[to] = (np.take(plane, at, axis=0, mode="clip") for plane in slab)
+        return Planes(high, low, units, steps)
 
     def admitted(self, where: Where, names: Names) -> Mask:
         """(places,) which rows a filter admits."""
@@ -168,43 +203,70 @@ class Memory:
 
     def query(self, queries: Vectors, k: int, mask: Mask) -> Ranking:
         """The k nearest rows of those admitted, exactly."""
-        parts, whole, few = self._parts(mask)
-        found, _ = nearest(queries, parts, k)
-        block, offset = np.divmod(found, BLOCK)
-        ends = len(whole) * BLOCK
-        places = np.append(whole, 0)[np.minimum(block, len(whole))] * BLOCK + offset
-        places[found >= ends] = few[found[found >= ends] - ends]
-        ids = np.where(mask[places], self.facts["id"][places], -1)
-        used, which = np.unique(places, return_inverse=True)
-        rows = self.take(used).astype(np.float32)
-        distances = np.empty(ids.shape, np.float32)
-        for i, chosen in enumerate(which.reshape(ids.shape)):  # by differences, which lose nothing where rows are near
-            distances[i] = np.linalg.norm(rows[chosen] - queries[i], axis=1)
-        distances[ids < 0] = np.inf
-        order = np.lexsort((ids, distances), axis=1)
-        return Ranking(np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1))
+        k = min(k, int(np.count_nonzero(mask)))
+        found, near = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+        parts = [*self._parts(mask)]
+        known = scan.Known(mask, self.facts["square"], *(self.marks[name] for name in scan.Known._fields[2:]))
+        starts = range(0, len(queries), MANY) if k else ()
+        waiting = [(np.arange(start, min(start + MANY, len(queries))), WIDER * k) for start in starts]
+        while waiting:
+            own, most = waiting.pop()
+            places, bounds, least = candidates(queries[own], parts, known, most)
+            distances, limit = self._nearest(queries[own], places, bounds, k)
+            ids = self.facts["id"][places]
+            order = np.lexsort((ids, distances), axis=1)[:, :k]
+            found[own], near[own] = np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1)
+            if (limit > least).any():
+                waiting.append((own[limit > least], WIDER * most))
+        return Ranking(found, near)
 
-    def _parts(self, mask: Mask) -> tuple[list[Part], Codes, Codes]:
-        """What to scan: blocks that are scanned whole, and their numbers; then, of blocks of which few rows are
-        admitted, those rows, and their places."""
-        counts = mask.reshape(-1, BLOCK).sum(axis=1)
-        squares = np.where(mask, self.facts["square"], np.float32(np.inf)).reshape(-1, BLOCK)
-        whole, few = np.flatnonzero(counts > FEW), np.flatnonzero((counts > 0) & (counts <= FEW))
-        ends = np.flatnonzero((np.diff(whole, append=-2) != 1) | (whole % SLAB == SLAB - 1)) + 1
-        parts = []
-        for start, end in itertools.pairwise([0, *ends.tolist()]):
-            first, last = int(whole[start]), int(whole[end - 1]) + 1
-            slab = first - first % SLAB
-            parts.append(Part(self.slabs[slab][first - slab : last - slab], squares[first:last]))
-        places = np.flatnonzero(mask & np.repeat(counts <= FEW, BLOCK))
-        offsets, until = places % BLOCK, np.cumsum(counts[few])
-        starts = np.append(0, until)
-        ends = np.flatnonzero(np.diff(until // BLOCK, append=-1)) + 1
-        for start, end in itertools.pairwise([0, *ends.tolist()]):
-            blocks = [self.vectors[n] for n in few[start:end].tolist()]
-            rows = [offsets[a:b] for a, b in itertools.pairwise(starts[start : end + 1].tolist())]
-            parts.append(Part(blocks, squares.ravel()[places[starts[start] : starts[end]]], rows))
-        return parts, whole, places
+    def _nearest(self, queries: Vectors, places: Codes, bounds: Vectors, k: int) -> tuple[Vectors, Limits]:
+        """(Q, K) distances of candidates, infinite for those that cannot be among the k nearest; and (Q,) bounds above
+        which no row is among them."""
+        distances, some = np.full(bounds.shape, np.inf, np.float32), min(2 * k, bounds.shape[1]) - 1
+        limit: Limits = np.partition(bounds, some, axis=1)[:, some].astype(np.float64)
+        for _ in range(2):  # of some, and then of those that may be nearer than the k-th of them
+            wanted = (bounds <= limit[:, None]) & np.isfinite(bounds) & np.isinf(distances)
+            distances[wanted] = self._distances(queries, np.nonzero(wanted)[0], places[wanted])
+            worst = np.partition(distances, k - 1, axis=1)[:, k - 1]
+            limit = (1 + scan.EPS) * np.square(worst, dtype=np.float64)
+            limit -= np.square(queries, dtype=np.float64).sum(axis=1)
+        return distances, limit
+
+    def _distances(self, queries: Vectors, which: Codes, places: Codes) -> Vectors:
+        """(N,) of queries and rows, by differences, which lose nothing where both are near."""
+        out = np.empty(len(places), np.float32)
+
+        def work(chosen: slice) -> None:
+            for start in range(chosen.start, chosen.stop):
+                part = slice(start * EXACT, (start + 1) * EXACT)
+                rows = self.take(places[part]).joined()
+                rows -= queries[which[part]]
+                out[part] = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+
+        in_threads(work, -(-len(places) // EXACT))
+        return out
+
+    def _parts(self, mask: Mask) -> Iterator[Part]:
+        """What to scan of each slab: blocks that are scanned whole; then, of others, the rows that are admitted."""
+        sparse = _counts(mask) <= FEW
+        for number, (high, _) in enumerate(self.slabs):
+            first = number * SLAB
+            own, few = mask[first : first + SLAB], sparse[first // BLOCK : (first + SLAB) // BLOCK]
+            ends = np.flatnonzero(np.diff(few, append=not few[-1])) + 1
+            for start, end in itertools.pairwise([0, *ends.tolist()]):
+                if not few[start]:
+                    here = slice(start * BLOCK, end * BLOCK)
+                    yield Part(slice(first + here.start, first + here.stop), high[here])
+            chosen = np.flatnonzero(own & np.repeat(few, BLOCK)) if few.any() else NOWHERE.places
+            if len(chosen):
+                yield Part(first + chosen, high, chosen)
+
+
+def _counts(mask: Mask) -> Codes:
+    """How many are true of each BLOCK. Eight of them are one number, whose bytes count to BLOCK / 8 at most."""
+    eighths = mask.view(np.uint64).reshape(-1, BLOCK // 8).sum(axis=1)
+    return np.asarray(eighths.view(np.uint8).reshape(-1, 8).sum(axis=1, dtype=np.int64))
 
 
 def grouped(

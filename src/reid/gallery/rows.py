@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.errors import DataError, ShapeError
+from reid.gallery.planes import Half, rounded, single
 from reid.types import Crop, Embeddings
 
-Half = NDArray[np.float16]
 Ids = NDArray[np.int64]
 LEAST = 2.0**-9  # of its length that a vector may lose by rounding; one of ordinary size loses 2⁻¹² to 2⁻¹¹
+BEYOND = 65_520  # the least number that half precision rounds to infinity
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -202,22 +203,22 @@ def placed(crop: Crop) -> Crop:
 
 
 def half(vectors: NDArray[Any]) -> Half:
-    """(N, D) vectors rounded to half precision, as galleries keep them.
+    """(N, D) vectors rounded as galleries keep them: to half precision, and to steps (see `planes`).
 
     Raises:
         ShapeError: half precision does not hold them: a value above 65,504, or values so small that more than LEAST of
             a vector's length would be lost.
     """
-    with np.errstate(over="ignore"):
-        rounded = np.asarray(vectors, dtype=np.float16)
+    kept = rounded(vectors)
     exact = np.asarray(vectors, dtype=np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
-        lost = exact - rounded
+        lost = exact - single(kept)
         within = np.einsum("nd,nd->n", lost, lost) <= LEAST**2 * np.einsum("nd,nd->n", exact, exact)
+    within &= np.abs(exact).max(axis=1, initial=0) < BEYOND
     bad = np.flatnonzero(~within)
     if len(bad):
         raise ShapeError(
             f"vector {bad[0]} does not fit half precision, in which galleries keep vectors; "
             "scale the model's output to values around 1"
         )
-    return rounded
+    return kept

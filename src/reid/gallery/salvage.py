@@ -7,7 +7,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from reid.errors import DataError
 from reid.gallery.address import Address
 from reid.gallery.ledger import TABLES, Ledger
 from reid.gallery.memory import BLOCK
-from reid.gallery.rows import Half, Rows
+from reid.gallery.planes import Half
+from reid.gallery.rows import Rows, half
 from reid.gallery.sqlite import PART, SqliteStore, sum_of
 from reid.types import crop_from_json
 
@@ -84,7 +85,8 @@ def _copied(source: sqlite3.Connection, store: SqliteStore | None, dim: int, log
         rows, broken = rows + len(kept), broken + len(whole) - len(kept)
         if store is not None:
             for start in range(0, len(kept), PART):
-                store.upsert(Rows.join(kept[start : start + PART], dim))
+                part = Rows.join(kept[start : start + PART], dim)
+                store.upsert(replace(part, vectors=half(part.vectors)))  # which changes those of older files alone
     entries, feedback = _ledger(source, log)
     return Saved(rows, broken, unread, unread_blocks, entries, feedback)
 

@@ -1,113 +1,252 @@
-"""The nearest of many vectors in half precision, exactly, without ever holding them in single precision.
+"""Which of many vectors may be the nearest, by the first of their two bytes: what is left out cannot be among them.
 
-NumPy turns half into single precision a value at a time. ONNX Runtime, which embeds the pictures anyway, does it with
-the processor's own instruction: `scan.onnx` is a cast, a product and a sum, block by block, each small enough to stay
-near the core.
+For a query of bytes q̂ = q − r and a row of first bytes x̂ = x − ρ, the product q·x differs from q̂·x̂, which whole numbers
+give exactly, by no more than ‖q̂‖‖ρ‖ + ‖r‖‖x‖ (Cauchy and Schwarz). So ‖x‖² − 2 q·x has a lower bound for half of the
+bytes; and as first bytes tell nearly all, few rows have to be looked at whole.
+
+Two kernels multiply bytes: SimSIMD's, which is as fast as memory, for few queries, and ONNX Runtime's for many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import simsimd
 from numpy.typing import NDArray
 
 from reid.distance import in_threads, smallest
-from reid.gallery.rows import Half
+from reid.gallery.planes import ZERO, Bytes
 from reid.types import Vectors
 
-SCORES, BLOCKS = 1 << 20, 32  # that are looked through at once, at most
-Found = tuple[NDArray[np.int64], Vectors]
+FEW = 6  # queries up to which SimSIMD is the faster
+ROWS = 1 << 14  # that are multiplied at once, so that what is known of them stays near a core
+TILE = 512  # of those, that ONNX Runtime takes at once, for the same reason
+SCORES = 1 << 20  # that are looked through at once, at most
+EPS = 4e-6  # of ‖q‖‖x‖, more than single precision loses
+Places = NDArray[np.int64]
+Found = tuple[Places, Vectors, Vectors]
 
 
-class Part(NamedTuple):
-    """Some rows to look through.
+class Known(NamedTuple):
+    """What is known of rows besides their bytes, each (N,), by place.
 
     Attributes:
-        vectors: (B, n, D) float16; or, where `rows` are given, blocks of (n, D) to take them from.
-        squares: (B, n) float32, squared lengths, infinite where a row may not be found; (m,) of the rows.
-        rows: of each block those that are looked at, m in all; None for all rows of all blocks.
+        admitted: bool, whether a row may be found.
+        squares: float32, ‖x‖².
+        weights: float32, −2 times what one of the first bytes stands for.
+        rests: float32, twice the length of what they leave out, 2 ‖ρ‖.
+        lengths: float32, 2 ‖x‖.
+        sums: float64, of the first bytes, times ZERO.
     """
 
-    vectors: Half | Sequence[Half]
+    admitted: NDArray[np.bool_]
     squares: Vectors
-    rows: Sequence[NDArray[np.int64]] | None = None
-
-    def cut(self, most: int) -> list[Part]:
-        """Itself in parts of at most so many blocks."""
-        if self.rows is not None or len(self.vectors) <= most:
-            return [self]
-        starts = range(0, len(self.vectors), most)
-        return [Part(self.vectors[i : i + most], self.squares[i : i + most]) for i in starts]
-
-    def taken(self) -> Part:
-        """The rows of it as one block of their own."""
-        if self.rows is None:
-            return self
-        some = np.empty((len(self.squares), self.vectors[0].shape[1]), np.float16)
-        start = 0
-        for block, rows in zip(self.vectors, self.rows, strict=True):
-            end = start + len(rows)
-            np.take(block, rows, axis=0, out=some[start:end], mode="clip")  # six times as fast as block[rows]
-            start = end
-        return Part(some[None], self.squares[None])
+    weights: Vectors
+    rests: Vectors
+    lengths: Vectors
+    sums: NDArray[np.float64]
 
 
-def nearest(queries: Vectors, parts: Sequence[Part], k: int) -> Found:
-    """For each of (Q, D) float32 queries the k nearest rows, numbered through all parts.
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Some rows to look through, n of them.
+
+    Attributes:
+        places: (n,) or the slice of them.
+        high: (n, D) their first bytes; or, where `chosen` is given, (m, D) to take them from.
+        chosen: (n,) which of those they are.
+    """
+
+    places: slice | Places
+    high: Bytes
+    chosen: Places | None = None
+
+    def __len__(self) -> int:
+        return len(self.high if self.chosen is None else self.chosen)
+
+    def cut(self, most: int) -> Iterator[Part]:
+        """Itself in parts of at most so many rows."""
+        for start in range(0, len(self), most):
+            own = slice(start, min(start + most, len(self)))
+            if isinstance(self.places, slice):
+                first = self.places.start
+                yield Part(slice(first + own.start, first + own.stop), self.high[own])
+            else:
+                yield Part(self.places[own], self.high, None if self.chosen is None else self.chosen[own])
+
+    def place(self, rows: Places) -> Places:
+        """Places of some of its rows."""
+        return self.places.start + rows if isinstance(self.places, slice) else self.places[rows]
+
+    def taken(self) -> Bytes:
+        """(n, D) the first bytes of its rows."""
+        if self.chosen is None:
+            return self.high
+        return np.take(self.high, self.chosen, axis=0, mode="clip")  # six times as fast as high[chosen]
+
+
+class _Queries:
+    """Queries as bytes, and the bounds of scores that they give.
+
+    Attributes:
+        whole: (Q, D) uint8.
+        columns: (D, Q) uint8, the same.
+        scales: (Q,) float32, what one of them stands for.
+        length: the greatest ‖q̂‖.
+        lost: the greatest ‖r‖, and what arithmetic loses.
+    """
+
+    def __init__(self, queries: Vectors):
+        largest = np.abs(queries).max(axis=1, initial=0)
+        self.scales = np.where(largest > 0, largest, 1).astype(np.float32) / (ZERO - 1)
+        near = np.clip(np.rint(queries / self.scales[:, None]), 1 - ZERO, ZERO - 1)
+        self.whole = (near + ZERO).astype(np.uint8)
+        self.columns = np.ascontiguousarray(self.whole.T)
+        near *= self.scales[:, None]
+        self.length = float(np.linalg.norm(near, axis=1).max(initial=0))
+        self.lost = float(np.linalg.norm(queries - near, axis=1).max(initial=0)) + EPS * self.length
+
+    def floors(self, part: Part, known: Known) -> Vectors:
+        """(n,) ‖x‖² less what 2 q·x may be above 2 q̂·x̂; infinite for rows that may not be found."""
+        floors = (1 - EPS) * known.squares[part.places]
+        floors -= self.length * known.rests[part.places]
+        floors -= self.lost * known.lengths[part.places]
+        floors[~known.admitted[part.places]] = np.inf
+        return floors
+
+    def products(self, parts: Sequence[Part], chosen: slice) -> list[NDArray[np.float64]]:
+        """(Q, n) products of bytes, which stand for one less ZERO each, of each chosen part."""
+        return [np.asarray(simsimd.cdist(self.whole, part.taken(), "dot")) for part in parts[chosen]]
+
+    def bounds(self, products: NDArray[np.float64], part: Part, known: Known) -> Vectors:
+        """(n, Q) that are below ‖x‖² − 2 q·x, of those products."""
+        floors, bounds = self.floors(part, known), np.empty(products.shape, np.float32)
+        for product, whole, scale, bound in zip(products, self.whole, self.scales, bounds, strict=True):
+            product -= known.sums[part.places]
+            product -= ZERO * (whole.sum(dtype=np.float64) - ZERO * len(whole))
+            bound[:] = product
+            bound *= scale * known.weights[part.places]
+            bound += floors
+        return bounds.T
+
+    def bounds_of_many(self, part: Part, known: Known) -> Vectors:
+        """(n, Q) the same for many queries, from the start."""
+        high, weights, floors = part.taken(), known.weights[part.places], self.floors(part, known)
+        tiles = -1, len(high) if len(high) % TILE else TILE
+        given = {"rows": high.reshape(*tiles, high.shape[1]), "queries": self.columns, "scales": self.scales}
+        given |= {"weights": weights.reshape(*tiles, 1), "floors": floors.reshape(*tiles, 1)}
+        return np.asarray(_session().run(None, given)[0]).reshape(len(high), -1)
+
+
+def candidates(queries: Vectors, parts: Sequence[Part], known: Known, most: int) -> Found:
+    """For each of (Q, D) float32 queries so many rows, among which are the nearest.
 
     Returns:
-        (Q, K) rows and ‖x‖² − 2 q·x, ascending and right to float32; infinite where fewer than K may be found. K is k,
-        or the number of rows where that is less.
+        (Q, K) places in any order, K ≤ most, and bounds, below ‖x‖² − 2 q·x of each; infinite for rows that may not be
+        found, which come where there are too few others. And (Q,) below which no row is that is left out.
     """
-    nothing = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
-    if not parts or not len(queries):
-        return nothing
-    session, doubled = _session(), -2 * queries
-    most = max(1, min(BLOCKS, SCORES // (len(queries) * parts[0].squares.shape[-1])))
-    pieces = [piece for part in parts for piece in part.cut(most)]
-    starts = np.cumsum([0] + [piece.squares.size for piece in pieces])
-
-    def work(chosen: slice) -> Found:
-        best = nothing
-        for i in range(chosen.start, chosen.stop):
-            piece = pieces[i].taken()
-            given = {"rows": piece.vectors, "squares": piece.squares, "queries": doubled}
-            best = _better(*best, session.run(None, given)[0], int(starts[i]), k)
-        return best
-
-    rows, values = (np.concatenate(column, axis=1) for column in zip(*in_threads(work, len(pieces)), strict=True))
-    return _first(rows, values, k)
+    asked = _Queries(queries)
+    pieces = [piece for part in parts for piece in part.cut(max(TILE, min(ROWS, SCORES // len(queries))))]
+    look = _few if len(queries) <= FEW else _many
+    return look(asked, pieces, known, _Least(len(queries), most)).told()
 
 
-def _better(rows: NDArray[np.int64], values: Vectors, scores: Vectors, start: int, k: int) -> Found:
-    """The k best of those so far and of (B, Q, n) scores, whose first row has number `start`."""
-    queries, width = scores.shape[1:]
-    if values.shape[1] < k:
-        whole = scores.transpose(1, 0, 2).reshape(queries, -1)
-        place, score = smallest(whole, min(k, whole.shape[1]))
-        return _first(np.concatenate([rows, place + start], axis=1), np.concatenate([values, score], axis=1), k)
-    found = np.flatnonzero(scores < values[:, -1:])
-    if not len(found):
-        return rows, values
-    block, query = np.divmod(found // width, queries)
-    order = np.argsort(query, kind="stable")
-    found, block, query = found[order], block[order], query[order]
-    most = int(np.bincount(query).max())
-    place = np.arange(len(query)) - np.searchsorted(query, np.arange(queries))[query]
-    more = np.zeros((queries, most), np.int64), np.full((queries, most), np.inf, np.float32)
-    more[0][query, place] = start + block * width + found % width
-    more[1][query, place] = scores.ravel()[found]
-    return _first(np.concatenate([rows, more[0]], axis=1), np.concatenate([values, more[1]], axis=1), k)
+def _few(asked: _Queries, pieces: Sequence[Part], known: Known, least: _Least) -> _Least:
+    """Multiplied in threads, and the rest in one: it is little, and threads would wait for each other's turn."""
+    together = SCORES // ROWS
+    for start in range(0, len(pieces), together):
+        group = pieces[start : start + together]
+        made = in_threads(partial(asked.products, group), len(group))
+        for piece, products in zip(group, itertools.chain.from_iterable(made), strict=True):
+            least.add(piece, asked.bounds(products, piece, known))
+    return least
 
 
-def _first(rows: NDArray[np.int64], values: Vectors, k: int) -> Found:
-    order = np.argsort(values, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(values, order, axis=1)
+def _many(asked: _Queries, pieces: Sequence[Part], known: Known, least: _Least) -> _Least:
+    """All in threads."""
+
+    def work(chosen: slice) -> _Least:
+        own = least.empty()
+        for piece in pieces[chosen]:
+            own.add(piece, asked.bounds_of_many(piece, known))
+        return own
+
+    for own in in_threads(work, len(pieces)):
+        least.take(own)
+    return least
+
+
+class _Least:
+    """The rows with the least bounds, so many of each query, among those that were added."""
+
+    def __init__(self, queries: int, most: int):
+        self._most = most
+        self._places, self._bounds = np.empty((queries, 0), np.int64), np.empty((queries, 0), np.float32)
+        self._worst = np.full(queries, np.inf, np.float32)
+        self._new: list[tuple[Places, Places, Vectors]] = []
+        self._waiting = 0
+
+    def empty(self) -> _Least:
+        """Another one of this kind, to which nothing was added."""
+        return _Least(len(self._worst), self._most)
+
+    def add(self, part: Part, bounds: Vectors) -> None:
+        """(n, Q) bounds of its rows."""
+        if self._bounds.shape[1] < self._most:
+            rows, few = smallest(np.ascontiguousarray(bounds.T), min(self._most, len(bounds)))
+            self._keep(part.place(rows), few)
+            return
+        found = np.flatnonzero(bounds < self._worst)
+        if not len(found):
+            return
+        row, query = np.divmod(found, len(self._worst))
+        self._new.append((query, part.place(row), bounds[row, query]))
+        self._waiting += len(found)
+        if self._waiting > self._most * len(self._worst):
+            self._settle()
+
+    def take(self, other: _Least) -> None:
+        """What another one has found."""
+        other._settle()
+        self._keep(other._places, other._bounds)
+
+    def told(self) -> Found:
+        """(Q, K) places and bounds, K ≤ most; and (Q,) below which no bound is that is not among them."""
+        self._settle()
+        return self._places, self._bounds, self._worst
+
+    def _settle(self) -> None:
+        """Put what is new among the rest."""
+        if not self._new:
+            return
+        query, place, bound = (np.concatenate(column) for column in zip(*self._new, strict=True))
+        self._new.clear()
+        self._waiting = 0
+        order = np.argsort(query, kind="stable")
+        counts = np.bincount(query, minlength=len(self._worst))
+        shape = len(counts), int(counts.max())
+        column = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+        places, bounds = np.zeros(shape, np.int64), np.full(shape, np.inf, np.float32)
+        places[query[order], column], bounds[query[order], column] = place[order], bound[order]
+        self._keep(places, bounds)
+
+    def _keep(self, places: Places, bounds: Vectors) -> None:
+        """The least of these and the rest."""
+        places = np.concatenate([self._places, places], axis=1)
+        bounds = np.concatenate([self._bounds, bounds], axis=1)
+        if bounds.shape[1] > self._most:
+            kept = np.argpartition(bounds, self._most - 1, axis=1)[:, : self._most]
+            places, bounds = np.take_along_axis(places, kept, axis=1), np.take_along_axis(bounds, kept, axis=1)
+        if bounds.shape[1] == self._most:
+            self._worst = bounds.max(axis=1)
+        self._places, self._bounds = places, bounds
 
 
 @cache

@@ -17,6 +17,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reid.distance import in_threads
 from reid.errors import DataError, ModelError, ShapeError, StoreError
 from reid.gallery.address import Address
 from reid.gallery.database import check, connect, damaged, explained, scrub, transaction
 from reid.gallery.memory import BLOCK, FACTS, Codes, Memory, empty_facts, grouped
+from reid.gallery.planes import Half, are_rounded, single
 from reid.gallery.records import Column, Tally
-from reid.gallery.rows import Half, Ids, Rows, Where
+from reid.gallery.rows import Ids, Rows, Where
 from reid.types import Ranking, Vectors, crop_from_json, crop_to_json
 
-LAYOUT = 3
+LAYOUT = 4
 PART = 2048  # rows that are fetched at once
+TOGETHER = 16  # blocks that are read at once
 STEP = 8  # pages that are taken over at once; fewer than any gallery has
 CODED = {"camera": "camera", "pid": "person", "tracklet": "tracklet"}  # what crops call it, and what facts do
 TABLES = (
@@ -85,8 +89,8 @@ class SqliteStore:
             known = dict(self._connection.execute("SELECT name, value FROM head"))
         if known.get("layout") != LAYOUT:
             raise DataError(
-                f"{self.path} has the layout {known.get('layout')}, and this reid knows {LAYOUT}; open it with the "
-                "reid that made it, or make it again"
+                f"{self.path} has the layout {known.get('layout')}, and this reid knows {LAYOUT}; "
+                f"`reid index salvage {self.path} -o NEW.db` takes over what an older one holds"
             )
         return str(known["model"]), int(known["dim"])
 
@@ -123,9 +127,15 @@ class SqliteStore:
                 self._memory.put_facts(number, np.frombuffer(data, FACTS))
                 self._unread.add(number)
             self._change = change
-        for number in sorted(self._unread) if vectors else ():
-            found = "SELECT vectors_sum, data FROM block JOIN vectors USING (number) WHERE number = ?"
-            checksum, data = execute(found, (number,)).fetchone()
+        unread = sorted(self._unread) if vectors else []
+        for start in range(0, len(unread), TOGETHER):
+            found = "SELECT number, vectors_sum, data FROM block JOIN vectors USING (number) WHERE number = ?"
+            blocks = [execute(found, (number,)).fetchone() for number in unread[start : start + TOGETHER]]
+            in_threads(partial(self._put, blocks), len(blocks))
+
+    def _put(self, blocks: Sequence[tuple[int, int, bytes]], chosen: slice) -> None:
+        """Take some of those blocks' vectors into memory."""
+        for number, checksum, data in blocks[chosen]:
             self._check(data, checksum, BLOCK * 2 * self.dim, f"the vectors of block {number}")
             self._memory.put_vectors(number, data)
             self._unread.discard(number)
@@ -138,12 +148,17 @@ class SqliteStore:
         """See `store.Store`."""
         if rows.vectors.shape[1] != self.dim and len(rows):
             raise ShapeError(f"vectors have {rows.vectors.shape[1]} values, those of {self.path} have {self.dim}")
+        if not are_rounded(rows.vectors):
+            raise ShapeError(
+                f"{self.path} cannot keep these vectors, which are finer than galleries keep them; embed their crops "
+                "again"
+            )
         with self._writing() as change:
             there = self._memory.find(rows.ids)
             places = self._places_for(there)
             facts = np.empty(len(rows), FACTS)
             facts["id"], facts["added"] = rows.ids, rows.added
-            facts["square"] = np.square(rows.vectors, dtype=np.float32).sum(axis=1)
+            facts["square"] = np.square(single(rows.vectors)).sum(axis=1)
             facts["time"] = [np.nan if crop.time is None else crop.time for crop in rows.crops]
             for column, name in CODED.items():
                 facts[name] = self._coded([getattr(crop, column) for crop in rows.crops])
@@ -232,7 +247,7 @@ class SqliteStore:
             return Rows.join([], self.dim if vectors else 0)
         found.sort(key=itemgetter(1))
         at, numbers, crops, tagged, added, _, kept, _ = zip(*found, strict=True)
-        taken = self._memory.take(np.array(at)) if vectors else np.empty((len(found), 0), np.float16)
+        taken = self._memory.take(np.array(at)).halves() if vectors else np.empty((len(found), 0), np.float16)
         words = {tags: frozenset(json.loads(tags)) for tags in set(tagged)}
         return Rows(
             np.array(numbers, np.int64),
