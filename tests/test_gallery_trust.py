@@ -16,8 +16,8 @@ import pytest
 
 from reid import cache
 from reid.cache import Cache
-from reid.errors import DataError, NotFound, StoreError
-from reid.gallery import memory
+from reid.errors import DataError, NotFound, ShapeError, StoreError
+from reid.gallery import memory, sqlite
 from reid.gallery.gallery import Gallery
 from reid.gallery.planes import split
 from reid.gallery.rows import Where, half, row_id, row_ids
@@ -472,6 +472,31 @@ def test_a_file_cut_short_is_seen(tmp_path: Path) -> None:
     (tmp_path / "g.db").write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="damaged"):
         Gallery.open(tmp_path / "g.db")
+
+
+def test_a_file_of_an_older_layout_is_refused_and_can_be_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = crowd(20)
+    older = made(tmp_path / "g.db", rows, pictures=False)
+    finer = np.random.default_rng(3).normal(size=rows.vectors.shape).astype(np.float16)
+    (part,) = older.store.fetch(Where())
+    with pytest.raises(ShapeError, match="finer than galleries keep them"):
+        older.store.upsert(replace(part, vectors=finer))
+    monkeypatch.setattr(sqlite, "are_rounded", lambda halves: True)
+    older.store.upsert(replace(part, vectors=finer))
+    older.close()
+    with closing(sqlite3.connect(tmp_path / "g.db")) as file:
+        file.execute("UPDATE head SET value = 3 WHERE name = 'layout'")
+        file.commit()
+    monkeypatch.undo()
+    with pytest.raises(
+        DataError, match=r"has the layout 3, and this reid knows 4; `reid index salvage .*g\.db -o NEW\.db`"
+    ):
+        Gallery.open(tmp_path / "g.db")
+    assert salvage(tmp_path / "g.db", tmp_path / "new.db").rows == 20
+    with Gallery.open(tmp_path / "new.db") as gallery:
+        np.testing.assert_array_equal(gallery.embeddings().vectors, half(finer))
 
 
 def test_what_is_saved_must_be_named_as_a_gallery(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def candidates(queries: Vectors, parts: Sequence[Part], known: Known, most: int)
 
 def _few(asked: _Queries, pieces: Sequence[Part], known: Known, least: _Least) -> _Least:
     """Multiplied in threads, and the rest in one: it is little, and threads would wait for each other's turn."""
-    together = SCORES // ROWS
+    together = max(1, SCORES // (ROWS * len(asked.whole)))
     for start in range(0, len(pieces), together):
         group = pieces[start : start + together]
         made = in_threads(partial(asked.products, group), len(group))
