@@ -483,16 +483,14 @@ def test_a_file_of_an_older_layout_is_refused_and_can_be_taken_over(
     (part,) = older.store.fetch(Where())
     with pytest.raises(ShapeError, match="finer than galleries keep them"):
         older.store.upsert(replace(part, vectors=finer))
-    monkeypatch.setattr(sqlite, "are_rounded", lambda halves: True)
-    older.store.upsert(replace(part, vectors=finer))
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite, "are_rounded", lambda halves: True)
+        older.store.upsert(replace(part, vectors=finer))
     older.close()
     with closing(sqlite3.connect(tmp_path / "g.db")) as file:
         file.execute("UPDATE head SET value = 3 WHERE name = 'layout'")
         file.commit()
-    monkeypatch.undo()
-    with pytest.raises(
-        DataError, match=r"has the layout 3, and this reid knows 4; `reid index salvage .*g\.db -o NEW\.db`"
-    ):
+    with pytest.raises(DataError, match=r"layout 3, and this reid knows 4; `reid index salvage .*g\.db -o NEW\.db`"):
         Gallery.open(tmp_path / "g.db")
     assert salvage(tmp_path / "g.db", tmp_path / "new.db").rows == 20
     with Gallery.open(tmp_path / "new.db") as gallery:
