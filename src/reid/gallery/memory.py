@@ -20,7 +20,7 @@ BLOCK = 1024  # rows that are read anew where one of them has changed
 FEW = BLOCK // 3  # admitted rows of a block that are sooner taken out of it than scanned with the others
 SLAB = 32 * BLOCK  # rows whose memory is one piece, so that the system can give it large pages; a tenth faster to scan
 WIDER = 8  # candidates for each answer, and how many times as many if those do not settle it
-EXACT = 2048  # candidates whose distances are taken at once
+EXACT = 1024  # candidates whose distances are taken at once
 MANY = 512  # queries that are looked for at once
 FRESH = 64  # changed blocks, or a sixteenth of all, up to which their ids are sorted by themselves
 FACTS = np.dtype(
@@ -223,9 +223,9 @@ class Memory:
     def _nearest(self, queries: Vectors, places: Codes, bounds: Vectors, k: int) -> tuple[Vectors, Limits]:
         """(Q, K) distances of candidates, infinite for those that cannot be among the k nearest; and (Q,) bounds above
         which no row is among them."""
-        distances, some = np.full(bounds.shape, np.inf, np.float32), min(2 * k, bounds.shape[1]) - 1
-        limit: Limits = np.partition(bounds, some, axis=1)[:, some].astype(np.float64)
-        for _ in range(2):  # of some, and then of those that may be nearer than the k-th of them
+        distances = np.full(bounds.shape, np.inf, np.float32)
+        limit: Limits = np.partition(bounds, k - 1, axis=1)[:, k - 1].astype(np.float64)
+        for _ in range(2):  # of the first k, and then of those that may be nearer than the k-th of them
             wanted = (bounds <= limit[:, None]) & np.isfinite(bounds) & np.isinf(distances)
             distances[wanted] = self._distances(queries, np.nonzero(wanted)[0], places[wanted])
             worst = np.partition(distances, k - 1, axis=1)[:, k - 1]

@@ -21,7 +21,7 @@ import numpy as np
 import simsimd
 from numpy.typing import NDArray
 
-from reid.distance import in_threads, smallest
+from reid.distance import THREADS, in_threads, smallest
 from reid.gallery.planes import ZERO, Bytes
 from reid.types import Vectors
 
@@ -153,9 +153,11 @@ def candidates(queries: Vectors, parts: Sequence[Part], known: Known, most: int)
         found, which come where there are too few others. And (Q,) below which no row is that is left out.
     """
     asked = _Queries(queries)
-    pieces = [piece for part in parts for piece in part.cut(max(TILE, min(ROWS, SCORES // len(queries))))]
-    look = _few if len(queries) <= FEW else _many
-    return look(asked, pieces, known, _Least(len(queries), most)).told()
+    few, size = len(queries) <= FEW, min(ROWS, SCORES // len(queries))
+    if not few:  # each thread gets some
+        size = min(size, sum(map(len, parts)) // THREADS)
+    pieces = [piece for part in parts for piece in part.cut(max(TILE, size // TILE * TILE))]
+    return (_few if few else _many)(asked, pieces, known, _Least(len(queries), most)).told()
 
 
 def _few(asked: _Queries, pieces: Sequence[Part], known: Known, least: _Least) -> _Least:
