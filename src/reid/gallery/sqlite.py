@@ -37,7 +37,7 @@ from reid.types import Ranking, Vectors, crop_from_json, crop_to_json
 
 LAYOUT = 4
 PART = 2048  # rows that are fetched at once
-TOGETHER = 16  # blocks that are read at once
+TOGETHER = 4  # blocks that are read at once
 STEP = 8  # pages that are taken over at once; fewer than any gallery has
 CODED = {"camera": "camera", "pid": "person", "tracklet": "tracklet"}  # what crops call it, and what facts do
 TABLES = (
