@@ -96,16 +96,14 @@ def test_the_graph_is_a_product_of_bytes_and_a_bound() -> None:
     steps = [
         helper.make_node("MatMulInteger", ["block", "queries", "zero", "zero"], ["whole"]),
         helper.make_node("Cast", ["whole"], ["products"], to=one),
-        helper.make_node("Mul", ["products", "scales"], ["scaled"]),
-        helper.make_node("Mul", ["scaled", "weight"], ["lowered"]),
+        helper.make_node("Mul", ["products", "weight"], ["lowered"]),
         helper.make_node("Add", ["lowered", "floor"], ["bound"]),
     ]
     own = [value("block", byte, ["n", "d"]), value("weight", one, ["n", 1]), value("floor", one, ["n", 1])]
     body = helper.make_graph(steps, "block", own, [value("bound", one, ["n", "q"])])
     node = helper.make_node("Scan", ["rows", "weights", "floors"], ["bounds"], num_scan_inputs=3, body=body)
     columns = [value(name, one, ["b", "n", 1]) for name in ("weights", "floors")]
-    asked = [value("queries", byte, ["d", "q"]), value("scales", one, ["q"])]
-    found = [value("bounds", one, ["b", "n", "q"])]
+    asked, found = [value("queries", byte, ["d", "q"])], [value("bounds", one, ["b", "n", "q"])]
     zero = [numpy_helper.from_array(np.uint8(ZERO), "zero")]
     graph = helper.make_graph([node], "scan", [value("rows", byte, ["b", "n", "d"]), *columns, *asked], found, zero)
     opset = [helper.make_opsetid("", 18)]

@@ -98,18 +98,17 @@ class _Queries:
     Attributes:
         whole: (Q, D) uint8.
         columns: (D, Q) uint8, the same.
-        scales: (Q,) float32, what one of them stands for.
+        scale: what one of them stands for.
         length: the greatest ‖q̂‖.
         lost: the greatest ‖r‖, and what arithmetic loses.
     """
 
     def __init__(self, queries: Vectors):
-        largest = np.abs(queries).max(axis=1, initial=0)
-        self.scales = np.where(largest > 0, largest, 1).astype(np.float32) / (ZERO - 1)
-        near = np.clip(np.rint(queries / self.scales[:, None]), 1 - ZERO, ZERO - 1)
+        self.scale = np.float32(np.abs(queries).max(initial=0) / (ZERO - 1) or 1)
+        near = np.clip(np.rint(queries / self.scale), 1 - ZERO, ZERO - 1)
         self.whole = (near + ZERO).astype(np.uint8)
         self.columns = np.ascontiguousarray(self.whole.T)
-        near *= self.scales[:, None]
+        near *= self.scale
         self.length = float(np.linalg.norm(near, axis=1).max(initial=0))
         self.lost = float(np.linalg.norm(queries - near, axis=1).max(initial=0)) + EPS * self.length
 
@@ -127,20 +126,21 @@ class _Queries:
 
     def bounds(self, products: NDArray[np.float64], part: Part, known: Known) -> Vectors:
         """(n, Q) that are below ‖x‖² − 2 q·x, of those products."""
-        floors, bounds = self.floors(part, known), np.empty(products.shape, np.float32)
-        for product, whole, scale, bound in zip(products, self.whole, self.scales, bounds, strict=True):
+        floors, weights = self.floors(part, known), self.scale * known.weights[part.places]
+        bounds = np.empty(products.shape, np.float32)
+        for product, whole, bound in zip(products, self.whole, bounds, strict=True):
             product -= known.sums[part.places]
             product -= ZERO * (whole.sum(dtype=np.float64) - ZERO * len(whole))
             bound[:] = product
-            bound *= scale * known.weights[part.places]
+            bound *= weights
             bound += floors
         return bounds.T
 
     def bounds_of_many(self, part: Part, known: Known) -> Vectors:
         """(n, Q) the same for many queries, from the start."""
-        high, weights, floors = part.taken(), known.weights[part.places], self.floors(part, known)
+        high, weights, floors = part.taken(), self.scale * known.weights[part.places], self.floors(part, known)
         tiles = -1, len(high) if len(high) % TILE else TILE
-        given = {"rows": high.reshape(*tiles, high.shape[1]), "queries": self.columns, "scales": self.scales}
+        given = {"rows": high.reshape(*tiles, high.shape[1]), "queries": self.columns}
         given |= {"weights": weights.reshape(*tiles, 1), "floors": floors.reshape(*tiles, 1)}
         return np.asarray(_session().run(None, given)[0]).reshape(len(high), -1)
 
