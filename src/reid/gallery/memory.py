@@ -213,8 +213,10 @@ class Memory:
             own, most = waiting.pop()
             places, bounds, least = candidates(queries[own], parts, known, most)
             distances, limit = self._nearest(queries[own], places, bounds, k)
-            ids = self.facts["id"][places]
-            order = np.lexsort((ids, distances), axis=1)[:, :k]
+            kept = np.argpartition(distances, k - 1, axis=1)[:, :k]
+            ids = self.facts["id"][np.take_along_axis(places, kept, axis=1)]
+            distances = np.take_along_axis(distances, kept, axis=1)
+            order = np.lexsort((ids, distances), axis=1)
             found[own], near[own] = np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1)
             if (limit > least).any():
                 waiting.append((own[limit > least], WIDER * most))

@@ -27,8 +27,8 @@ from reid.types import Vectors
 
 FEW = 6  # queries up to which SimSIMD is the faster
 ROWS = 1 << 14  # that are multiplied at once, so that what is known of them stays near a core
-TILE = 512  # of those, that ONNX Runtime takes at once, for the same reason
-SCORES = 1 << 20  # that are looked through at once, at most
+TILE = 1024  # of those, that ONNX Runtime takes at once, for the same reason
+SCORES = 1 << 21  # that are looked through at once, at most
 EPS = 4e-6  # of ‖q‖‖x‖, more than single precision loses
 Places = NDArray[np.int64]
 Found = tuple[Places, Vectors, Vectors]
