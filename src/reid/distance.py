@@ -190,6 +190,16 @@ def in_threads(work: Callable[[slice], T], rows: int) -> list[T]:
         return list(pool.map(work, parts))
 
 
+def ahead(work: Callable[[slice], T], rows: int, step: int) -> Iterator[T]:
+    """What `work` gives for one range of `step` rows after the other; threads are ahead while one is looked at."""
+    parts = [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
+    if len(parts) < 2:
+        yield from map(work, parts)
+        return
+    with ThreadPoolExecutor(min(THREADS, _cores(), len(parts))) as pool:
+        yield from pool.map(work, parts)
+
+
 def _cores() -> int:
     """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):

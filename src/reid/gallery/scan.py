@@ -21,7 +21,7 @@ import numpy as np
 import simsimd
 from numpy.typing import NDArray
 
-from reid.distance import THREADS, in_threads, smallest
+from reid.distance import THREADS, ahead, in_threads, smallest
 from reid.gallery.planes import ZERO, Bytes
 from reid.types import Vectors
 
@@ -29,6 +29,7 @@ FEW = 6  # queries up to which SimSIMD is the faster
 ROWS = 1 << 14  # that are multiplied at once, so that what is known of them stays near a core
 TILE = 1024  # of those, that ONNX Runtime takes at once, for the same reason
 SCORES = 1 << 21  # that are looked through at once, at most
+AHEAD = 4  # pieces of so many rows that a thread multiplies before it waits for its turn
 EPS = 4e-6  # of ‖q‖‖x‖, more than single precision loses
 Places = NDArray[np.int64]
 Found = tuple[Places, Vectors, Vectors]
@@ -117,7 +118,9 @@ class _Queries:
         floors = (1 - EPS) * known.squares[part.places]
         floors -= self.length * known.rests[part.places]
         floors -= self.lost * known.lengths[part.places]
-        floors[~known.admitted[part.places]] = np.inf
+        admitted = known.admitted[part.places]
+        if not admitted.all():
+            floors[~admitted] = np.inf
         return floors
 
     def products(self, parts: Sequence[Part], chosen: slice) -> list[NDArray[np.float64]]:
@@ -161,11 +164,11 @@ def candidates(queries: Vectors, parts: Sequence[Part], known: Known, most: int)
 
 
 def _few(asked: _Queries, pieces: Sequence[Part], known: Known, least: _Least) -> _Least:
-    """Multiplied in threads, and the rest in one: it is little, and threads would wait for each other's turn."""
+    """Multiplied in threads, and the rest in this one: it is little, and they would wait for each other's turn."""
     together = max(1, SCORES // (ROWS * len(asked.whole)))
     for start in range(0, len(pieces), together):
         group = pieces[start : start + together]
-        made = in_threads(partial(asked.products, group), len(group))
+        made = ahead(partial(asked.products, group), len(group), AHEAD)
         for piece, products in zip(group, itertools.chain.from_iterable(made), strict=True):
             least.add(piece, asked.bounds(products, piece, known))
     return least
