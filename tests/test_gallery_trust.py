@@ -324,7 +324,6 @@ def test_an_erasure_of_more_or_fewer_rows_than_expected_is_refused(tmp_path: Pat
         (Where(people={"person 1"}, tags={"nowhere"}), "tagged nowhere"),
         (Where(ids={1, row_id(crowd(20).crops[0])}), "1 of the 2 crops asked for is not in the gallery"),
     ],
-    ids=str,
 )
 def test_an_erasure_of_what_is_not_there_is_refused(tmp_path: Path, where: Where, match: str) -> None:
     with made(tmp_path / "g.db", crowd(20)) as gallery:
