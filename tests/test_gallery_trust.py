@@ -535,6 +535,7 @@ def test_a_gallery_without_rights_is_told(tmp_path: Path) -> None:
 def test_memory_is_half(tmp_path: Path) -> None:
     gallery = made(tmp_path / "g.db", rows := crowd(5000, dim=64), pictures=False)
     gallery.search(rows[:1])
-    planes = [plane for slab in gallery.store._memory.slabs for plane in slab]
-    assert sum(plane.nbytes for plane in planes) == memory.SLAB * 64 * 2
+    own = gallery.store._memory
+    held = sum(plane.nbytes for number in range(len(own)) for plane in own._block(number))
+    assert held == 5 * memory.BLOCK * 64 * 2
     gallery.close()

@@ -147,13 +147,11 @@ def test_a_search_finds_what_a_plain_one_finds(kind: str, seed: int, monkeypatch
     vectors = drawn(kind, rng, int(rng.integers(1, 6000)), int(rng.integers(1, 40)))
     held, exact = filled(vectors), vectors.astype(np.float64)
     shares = rng.choice([0.01, 0.3, 0.9, 1], len(held))  # of each block
-    mask = (held.facts["id"] >= 0) & (
-        rng.random(len(held.facts["id"])) < np.resize(np.repeat(shares, BLOCK), len(held.facts["id"]))
-    )
+    places = len(held.facts["id"])
+    mask = (held.facts["id"] >= 0) & (rng.random(places) < np.resize(np.repeat(shares, BLOCK), places))
     queries = exact[rng.integers(0, len(exact), int(rng.integers(1, 12)))]
-    queries = (queries + (rng.random(len(queries)) < 0.5)[:, None] * rng.normal(size=queries.shape) / 20).astype(
-        np.float32
-    )
+    moved = (rng.random(len(queries)) < 0.5)[:, None]
+    queries = (queries + moved * rng.normal(size=queries.shape) / 20).astype(np.float32)
     k = int(rng.integers(1, 80))
     found = held.query(queries, k, mask)
     allowed = np.flatnonzero(mask)

@@ -225,14 +225,13 @@ class Memory:
     def _nearest(self, queries: Vectors, places: Codes, bounds: Vectors, k: int) -> tuple[Vectors, Limits]:
         """(Q, K) distances of candidates, infinite for those that cannot be among the k nearest; and (Q,) bounds above
         which no row is among them."""
-        distances = np.full(bounds.shape, np.inf, np.float32)
+        distances, squares = np.full(bounds.shape, np.inf, np.float32), np.square(queries, dtype=np.float64).sum(axis=1)
         limit: Limits = np.partition(bounds, k - 1, axis=1)[:, k - 1].astype(np.float64)
         for _ in range(2):  # of the first k, and then of those that may be nearer than the k-th of them
             wanted = (bounds <= limit[:, None]) & np.isfinite(bounds) & np.isinf(distances)
             distances[wanted] = self._distances(queries, np.nonzero(wanted)[0], places[wanted])
             worst = np.partition(distances, k - 1, axis=1)[:, k - 1]
-            limit = (1 + scan.EPS) * np.square(worst, dtype=np.float64)
-            limit -= np.square(queries, dtype=np.float64).sum(axis=1)
+            limit = (1 + scan.EPS) * np.square(worst, dtype=np.float64) - squares
         return distances, limit
 
     def _distances(self, queries: Vectors, which: Codes, places: Codes) -> Vectors:
