@@ -94,7 +94,7 @@ def test_the_first_bytes_tell_nearly_all() -> None:
 def test_the_graph_is_a_product_of_bytes_and_a_bound() -> None:
     one, byte, value = TensorProto.FLOAT, TensorProto.UINT8, helper.make_tensor_value_info
     steps = [
-        helper.make_node("MatMulInteger", ["block", "queries", "zero", "zero"], ["whole"]),
+        helper.make_node("MatMulInteger", ["block", "queries", "zero"], ["whole"]),
         helper.make_node("Cast", ["whole"], ["products"], to=one),
         helper.make_node("Mul", ["products", "weight"], ["lowered"]),
         helper.make_node("Add", ["lowered", "floor"], ["bound"]),
@@ -103,7 +103,7 @@ def test_the_graph_is_a_product_of_bytes_and_a_bound() -> None:
     body = helper.make_graph(steps, "block", own, [value("bound", one, ["n", "q"])])
     node = helper.make_node("Scan", ["rows", "weights", "floors"], ["bounds"], num_scan_inputs=3, body=body)
     columns = [value(name, one, ["b", "n", 1]) for name in ("weights", "floors")]
-    asked, found = [value("queries", byte, ["d", "q"])], [value("bounds", one, ["b", "n", "q"])]
+    asked, found = [value("queries", TensorProto.INT8, ["d", "q"])], [value("bounds", one, ["b", "n", "q"])]
     zero = [numpy_helper.from_array(np.uint8(ZERO), "zero")]
     graph = helper.make_graph([node], "scan", [value("rows", byte, ["b", "n", "d"]), *columns, *asked], found, zero)
     opset = [helper.make_opsetid("", 18)]
@@ -120,7 +120,7 @@ def test_no_row_is_nearer_than_its_bound(kind: str, count: int) -> None:
     queries = np.concatenate([exact[:count] + rng.normal(size=(count, 24)) / 50, exact[:count]])[:count]
     queries = queries.astype(np.float32)
     mask = held.facts["id"] >= 0
-    known = Known(mask, held.facts["square"], *(held.marks[name] for name in Known._fields[2:]))
+    known = held.known(mask)
     asked = scan._Queries(queries)
     for part in held._parts(mask):
         if count > scan.FEW:
@@ -133,6 +133,19 @@ def test_no_row_is_nearer_than_its_bound(kind: str, count: int) -> None:
         truth = np.square(rows).sum(axis=1)[:, None] - 2 * rows @ queries.astype(np.float64).T
         assert (bounds[there] <= truth).all()
         assert np.isinf(bounds[~there]).all()
+
+
+@pytest.mark.parametrize("dim", [1, 3, 24, 41])
+def test_no_kernel_clips_large_bytes(dim: int) -> None:
+    rng = np.random.default_rng(dim)
+    signs = np.sign(rng.normal(size=(40, dim)))
+    signs[:2] = [[1], [-1]]  # the largest sums of neighbours that there are
+    held = filled(rounded(signs * rng.uniform(0.9, 1, signs.shape)))
+    asked = scan._Queries((signs * rng.uniform(0.9, 1, signs.shape)).astype(np.float32))
+    known = held.known(held.facts["id"] >= 0)
+    for part in held._parts(known.admitted):
+        few = asked.bounds(asked.products([part], slice(0, 1))[0], part, known)
+        np.testing.assert_allclose(asked.bounds_of_many(part, known), few, rtol=1e-4, atol=1e-4 * dim)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,7 +17,7 @@ from reid.types import Ranking, Vectors
 Metric = Literal["euclidean", "squared", "cosine"]
 T = TypeVar("T")
 BLOCK_VALUES, BLOCK_ROWS = 1 << 24, 128  # about as many values a block, but enough rows for a fast product
-THREADS, NEAR_VALUES = 4, 1 << 16  # at most; what stays near a core while it is passed over again and again
+THREADS, NEAR_VALUES = 4, 1 << 16  # at most; see `near`
 
 
 def pairwise(query: NDArray[Any], gallery: NDArray[Any], metric: Metric = "euclidean") -> Vectors:
@@ -156,11 +156,9 @@ def _block(
 ) -> Vectors:
     block: Vectors = np.matmul(query if metric == "cosine" else -2 * query, gallery.T, out=out)
     norms = _squared_norms(query)[:, None]
-    step = max(1, NEAR_VALUES // max(1, len(gallery)))
 
     def finish(rows: slice) -> None:
-        for start in range(rows.start, rows.stop, step):
-            own = slice(start, min(start + step, rows.stop))
+        for own in near(rows, len(gallery)):
             part = block[own]
             if metric == "cosine":
                 np.subtract(1, part, out=part)
@@ -177,6 +175,13 @@ def _block(
     else:
         in_threads(finish, len(block))
     return block
+
+
+def near(rows: slice, width: int) -> Iterator[slice]:
+    """Those rows, of so many values each, in parts that stay near a core while they are passed over again and again."""
+    step = max(1, NEAR_VALUES // max(1, width))
+    for start in range(rows.start, rows.stop, step):
+        yield slice(start, min(start + step, rows.stop))
 
 
 def in_threads(work: Callable[[slice], T], rows: int) -> list[T]:

@@ -13,7 +13,7 @@ from reid.distance import in_threads
 from reid.gallery import planes, scan
 from reid.gallery.planes import Bytes, Planes
 from reid.gallery.rows import Where
-from reid.gallery.scan import Part, candidates
+from reid.gallery.scan import Known, Part, candidates
 from reid.types import Ranking, Vectors
 
 BLOCK = 1024  # rows that are read anew where one of them has changed
@@ -30,8 +30,8 @@ FACTS = np.dtype(
 """What is known of a row without reading it: its squared length, and codes of names, −1 for none. The id of an empty
 place is −1."""
 
-MARKS = np.dtype([(name, "<f4") for name in ("units", "steps", "weights", "rests", "lengths")] + [("sums", "<f8")])
-"""What is known of a row's vector besides, see `planes.Planes` and `scan.Known`."""
+UNITS, STEPS, SUMS, TERMS = 0, 1, 2, slice(3, 7)
+"""Which of a memory's marks are what `planes.Planes` and `scan.Known` tell of."""
 
 Mask = NDArray[np.bool_]
 Codes = NDArray[np.int64]
@@ -78,14 +78,14 @@ class Memory:
     Attributes:
         dim: length of a vector.
         facts: columns of FACTS by name, each over all places.
-        marks: columns of MARKS by name, likewise.
+        marks: (7, places) float32, what is known of vectors besides their bytes.
         slabs: both bytes of the vectors, of SLAB places each.
     """
 
     def __init__(self, dim: int):
         self.dim = dim
         self.facts: dict[str, NDArray[Any]] = {name: empty_facts(0)[name].copy() for name in FACTS.names or ()}
-        self.marks: dict[str, NDArray[Any]] = {name: np.empty(0, MARKS[name]) for name in MARKS.names or ()}
+        self.marks: Vectors = np.empty((TERMS.stop, 0), np.float32)
         self.slabs: list[tuple[Bytes, NDArray[np.int8]]] = []
         self._held: list[bool] = []  # of each block, whether its vectors were put
         self._settled, self._fresh = NOWHERE, set[int]()
@@ -103,14 +103,12 @@ class Memory:
         if number * BLOCK >= len(self.facts["id"]):
             more = empty_facts(max(number + 1, 2 * number) * BLOCK - len(self.facts["id"]))
             self.facts = {name: np.concatenate([column, more[name]]) for name, column in self.facts.items()}
-            blank = np.zeros(len(more), MARKS)
-            self.marks = {name: np.concatenate([column, blank[name]]) for name, column in self.marks.items()}
+            self.marks = np.concatenate([self.marks, np.zeros((TERMS.stop, len(more)), np.float32)], axis=1)
         if self._held[number]:
             for plane in self._block(number):
                 plane[:] = 0
         own = slice(number * BLOCK, (number + 1) * BLOCK)
-        for column in self.marks.values():
-            column[own] = 0
+        self.marks[:, own] = 0
         before = self.facts["id"][own]
         self._recent = None
         self._fresh.add(number)
@@ -125,16 +123,11 @@ class Memory:
         high, low = self._block(number)
         high[:], low[:] = vectors.high, vectors.low
         own, rest = slice(number * BLOCK, (number + 1) * BLOCK), vectors.low.astype(np.float32)
-        marks = {
-            "units": vectors.units,
-            "steps": vectors.steps,
-            "weights": -2 * vectors.units * vectors.steps,
-            "rests": 2 * np.sqrt(np.einsum("nd,nd->n", rest, rest)) * vectors.steps,
-            "lengths": 2 * np.sqrt(self.facts["square"][own]),
-            "sums": planes.ZERO * vectors.high.sum(axis=1, dtype=np.uint32),
-        }
-        for name, values in marks.items():
-            self.marks[name][own] = values
+        marks, squares = self.marks[:, own], self.facts["square"][own]
+        marks[UNITS], marks[STEPS] = vectors.units, vectors.steps
+        marks[SUMS] = planes.ZERO * vectors.high.sum(axis=1, dtype=np.uint32)
+        rests = np.sqrt(np.einsum("nd,nd->n", rest, rest)) * vectors.steps
+        marks[TERMS] = squares, 2 * rests, 2 * np.sqrt(squares), -2 * vectors.units * vectors.steps
         self._held[number] = True
 
     def _block(self, number: int) -> tuple[Bytes, NDArray[np.int8]]:
@@ -168,7 +161,7 @@ class Memory:
         numbers, offsets = np.divmod(places[order], SLAB)
         ends = np.flatnonzero(np.diff(numbers, append=-1)) + 1
         shape = len(places), self.dim
-        units, steps = self.marks["units"][places], self.marks["steps"][places]
+        units, steps = self.marks[UNITS, places], self.marks[STEPS, places]
         high, low = np.empty(shape, np.uint8), np.empty(shape, np.int8)
         for start, end in itertools.pairwise([0, *ends.tolist()]):
             slab, to, at = self.slabs[numbers[start]], order[start:end], offsets[start:end]
@@ -201,12 +194,16 @@ class Memory:
             mask &= among[:-1]  # the last one is that of −1
         return mask
 
+    def known(self, mask: Mask) -> Known:
+        """What a scan is told of the rows."""
+        return Known(mask, self.marks[TERMS], self.marks[SUMS])
+
     def query(self, queries: Vectors, k: int, mask: Mask) -> Ranking:
         """The k nearest rows of those admitted, exactly."""
         k = min(k, int(np.count_nonzero(mask)))
         found, near = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
         parts = [*self._parts(mask)]
-        known = scan.Known(mask, self.facts["square"], *(self.marks[name] for name in scan.Known._fields[2:]))
+        known = self.known(mask)
         starts = range(0, len(queries), MANY) if k else ()
         waiting = [(np.arange(start, min(start + MANY, len(queries))), WIDER * k) for start in starts]
         while waiting:

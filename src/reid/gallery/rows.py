@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reid.distance import near
 from reid.errors import DataError, ShapeError
 from reid.gallery.planes import Half, rounded, single
 from reid.types import Crop, Embeddings
@@ -209,16 +210,18 @@ def half(vectors: NDArray[Any]) -> Half:
         ShapeError: half precision does not hold them: a value above 65,504, or values so small that more than LEAST of
             a vector's length would be lost.
     """
-    kept = rounded(vectors)
-    exact = np.asarray(vectors, dtype=np.float32)
-    with np.errstate(invalid="ignore", over="ignore"):
-        lost = exact - single(kept)
-        within = np.einsum("nd,nd->n", lost, lost) <= LEAST**2 * np.einsum("nd,nd->n", exact, exact)
-    within &= np.abs(exact).max(axis=1, initial=0) < BEYOND
-    bad = np.flatnonzero(~within)
-    if len(bad):
-        raise ShapeError(
-            f"vector {bad[0]} does not fit half precision, in which galleries keep vectors; "
-            "scale the model's output to values around 1"
-        )
+    kept = np.empty(vectors.shape, np.float16)
+    for part in near(slice(0, len(vectors)), vectors.shape[1]):
+        exact = np.asarray(vectors[part], dtype=np.float32)
+        kept[part] = rounded(vectors[part])
+        with np.errstate(invalid="ignore", over="ignore"):
+            lost = exact - single(kept[part])
+            within = np.einsum("nd,nd->n", lost, lost) <= LEAST**2 * np.einsum("nd,nd->n", exact, exact)
+        within &= np.abs(exact).max(axis=1, initial=0) < BEYOND
+        bad = part.start + np.flatnonzero(~within)
+        if len(bad):
+            raise ShapeError(
+                f"vector {bad[0]} does not fit half precision, in which galleries keep vectors; "
+                "scale the model's output to values around 1"
+            )
     return kept

@@ -31,28 +31,28 @@ TILE = 1024  # of those, that ONNX Runtime takes at once, for the same reason
 SCORES = 1 << 21  # that are looked through at once, at most
 AHEAD = 4  # pieces of so many rows that a thread multiplies before it waits for its turn
 EPS = 4e-6  # of ‖q‖‖x‖, more than single precision loses
+LOST = 255**2 * 2.0**-22  # of each value's product of bytes, more than it loses of their sum
 Places = NDArray[np.int64]
 Found = tuple[Places, Vectors, Vectors]
 
 
 class Known(NamedTuple):
-    """What is known of rows besides their bytes, each (N,), by place.
+    """What is known of N rows besides their bytes, by place.
 
     Attributes:
-        admitted: bool, whether a row may be found.
-        squares: float32, ‖x‖².
-        weights: float32, −2 times what one of the first bytes stands for.
-        rests: float32, twice the length of what they leave out, 2 ‖ρ‖.
-        lengths: float32, 2 ‖x‖.
-        sums: float64, of the first bytes, times ZERO.
+        admitted: (N,) bool, whether a row may be found.
+        terms: (4, N) float32: ‖x‖²; twice the length of what the first bytes leave out, 2 ‖ρ‖; 2 ‖x‖; and the weight of
+            a row, −2 times what one of its first bytes stands for.
+        sums: (N,) float32, of the first bytes, times ZERO.
     """
 
     admitted: NDArray[np.bool_]
-    squares: Vectors
-    weights: Vectors
-    rests: Vectors
-    lengths: Vectors
-    sums: NDArray[np.float64]
+    terms: Vectors
+    sums: Vectors
+
+    def weights(self, part: Part) -> Vectors:
+        """(n,) of those rows."""
+        return self.terms[3, part.places]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,52 +98,48 @@ class _Queries:
 
     Attributes:
         whole: (Q, D) uint8.
-        columns: (D, Q) uint8, the same.
+        columns: (D, Q) int8, the same less ZERO.
         scale: what one of them stands for.
-        length: the greatest ‖q̂‖.
-        lost: the greatest ‖r‖, and what arithmetic loses.
+        sums: (Q, 1) float32, of bytes that stand for one more ZERO each, times ZERO.
+        shares: (4,) float32, of the terms of `Known` in a floor: the greatest ‖q̂‖ and ‖r‖ and what arithmetic loses.
     """
 
     def __init__(self, queries: Vectors):
-        self.scale = np.float32(np.abs(queries).max(initial=0) / (ZERO - 1) or 1)
+        self.scale = np.float32(_reach(queries) / (ZERO - 1) or 1)
         near = np.clip(np.rint(queries / self.scale), 1 - ZERO, ZERO - 1)
         self.whole = (near + ZERO).astype(np.uint8)
-        self.columns = np.ascontiguousarray(self.whole.T)
+        self.columns = np.ascontiguousarray(near.T, np.int8)
+        self.sums = ZERO * near.sum(axis=1, keepdims=True)
         near *= self.scale
-        self.length = float(np.linalg.norm(near, axis=1).max(initial=0))
-        self.lost = float(np.linalg.norm(queries - near, axis=1).max(initial=0)) + EPS * self.length
+        length, lost = (np.linalg.norm(part, axis=1).max(initial=0) for part in (near, queries - near))
+        inexact = LOST * queries.shape[1] * self.scale
+        self.shares = np.array([1 - EPS, -length, -lost - EPS * length, inexact], np.float32)
 
     def floors(self, part: Part, known: Known) -> Vectors:
         """(n,) ‖x‖² less what 2 q·x may be above 2 q̂·x̂; infinite for rows that may not be found."""
-        floors = (1 - EPS) * known.squares[part.places]
-        floors -= self.length * known.rests[part.places]
-        floors -= self.lost * known.lengths[part.places]
+        floors = np.asarray(self.shares @ known.terms[:, part.places])
         admitted = known.admitted[part.places]
         if not admitted.all():
             floors[~admitted] = np.inf
         return floors
 
-    def products(self, parts: Sequence[Part], chosen: slice) -> list[NDArray[np.float64]]:
+    def products(self, parts: Sequence[Part], chosen: slice) -> list[Vectors]:
         """(Q, n) products of bytes, which stand for one less ZERO each, of each chosen part."""
-        return [np.asarray(simsimd.cdist(self.whole, part.taken(), "dot")) for part in parts[chosen]]
+        return [np.asarray(simsimd.cdist(self.whole, part.taken(), "dot", out_dtype="f32")) for part in parts[chosen]]
 
-    def bounds(self, products: NDArray[np.float64], part: Part, known: Known) -> Vectors:
-        """(n, Q) that are below ‖x‖² − 2 q·x, of those products."""
-        floors, weights = self.floors(part, known), self.scale * known.weights[part.places]
-        bounds = np.empty(products.shape, np.float32)
-        for product, whole, bound in zip(products, self.whole, bounds, strict=True):
-            product -= known.sums[part.places]
-            product -= ZERO * (whole.sum(dtype=np.float64) - ZERO * len(whole))
-            bound[:] = product
-            bound *= weights
-            bound += floors
-        return bounds.T
+    def bounds(self, products: Vectors, part: Part, known: Known) -> Vectors:
+        """(n, Q) that are below ‖x‖² − 2 q·x, written over those products."""
+        products -= known.sums[part.places]
+        products -= self.sums
+        products *= self.scale * known.weights(part)
+        products += self.floors(part, known)
+        return products.T
 
     def bounds_of_many(self, part: Part, known: Known) -> Vectors:
         """(n, Q) the same for many queries, from the start."""
-        high, weights, floors = part.taken(), self.scale * known.weights[part.places], self.floors(part, known)
+        high, weights, floors = part.taken(), self.scale * known.weights(part), self.floors(part, known)
         tiles = -1, len(high) if len(high) % TILE else TILE
-        given = {"rows": high.reshape(*tiles, high.shape[1]), "queries": self.columns}
+        given: dict[str, NDArray[Any]] = {"rows": high.reshape(*tiles, high.shape[1]), "queries": self.columns}
         given |= {"weights": weights.reshape(*tiles, 1), "floors": floors.reshape(*tiles, 1)}
         return np.asarray(_session().run(None, given)[0]).reshape(len(high), -1)
 
@@ -252,6 +248,17 @@ class _Least:
         if bounds.shape[1] == self._most:
             self._worst = bounds.max(axis=1)
         self._places, self._bounds = places, bounds
+
+
+def _reach(queries: Vectors) -> float:
+    """The largest sum of two neighbours of one sign.
+
+    Processors without whole-number instructions of their own for this multiply bytes in twos, and keep the sum of two
+    products in 16 bits, which clip it; 255 times as much as 2⁷ is not clipped.
+    """
+    padded = np.pad(queries, ((0, 0), (0, queries.shape[1] % 2)))
+    signs = (np.maximum(side, 0) for side in (padded, -padded))
+    return max(float((side[:, ::2] + side[:, 1::2]).max(initial=0)) for side in signs)
 
 
 @cache
