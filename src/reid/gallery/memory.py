@@ -18,7 +18,7 @@ from reid.types import Ranking, Vectors
 
 BLOCK = 1024  # rows that are read anew where one of them has changed
 FEW = BLOCK // 3  # admitted rows of a block that are sooner taken out of it than scanned with the others
-SLAB = 32 * BLOCK  # rows whose memory is one piece, so that the system can give it large pages; a tenth faster to scan
+SLAB = 128 * BLOCK  # rows whose memory is one piece, so that the system can give it large pages; a tenth faster to scan
 WIDER = 8  # candidates for each answer, and how many times as many if those do not settle it
 EXACT = 1024  # candidates whose distances are taken at once
 MANY = 512  # queries that are looked for at once
