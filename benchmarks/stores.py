@@ -32,6 +32,7 @@ from reid.gallery.store import Store
 from reid.types import Crop, Vectors
 
 BATCH, K, EACH, CAMERAS = 2000, 50, 20, 20
+NAMES = ("sqlite", "postgresql", "milvus", "milvus-hnsw")
 
 
 def drawn(count: int, dim: int, seed: int) -> Vectors:
@@ -147,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--stores", nargs="+", default=["sqlite", "postgresql", "milvus", "milvus-hnsw"])
+    parser.add_argument("--stores", nargs="+", default=[*NAMES], choices=NAMES)
     args = parser.parse_args()
     vectors, queries = drawn(args.rows, args.dim, 1), drawn(args.rows, args.dim, 2)[:100]
     seen = {}
