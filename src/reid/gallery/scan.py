@@ -251,10 +251,10 @@ class _Least:
 
 
 def _reach(queries: Vectors) -> float:
-    """The largest sum of two neighbours of one sign.
+    """The largest sum of two neighbours of one sign, which is to be 2⁷ − 1 when they are bytes.
 
-    Processors without whole-number instructions of their own for this multiply bytes in twos, and keep the sum of two
-    products in 16 bits, which clip it; 255 times as much as 2⁷ is not clipped.
+    Processors that have no instruction for it multiply bytes in twos and keep the sum of two products in 16 bits, into
+    which 255 times 2⁷ fits, and little more.
     """
     padded = np.pad(queries, ((0, 0), (0, queries.shape[1] % 2)))
     signs = (np.maximum(side, 0) for side in (padded, -padded))
