@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, load, numpy_helper
 
+from reid import distance
+from reid.errors import ShapeError
 from reid.gallery import memory, planes, scan
 from reid.gallery.memory import BLOCK, Memory, empty_facts
-from reid.gallery.planes import ZERO, rounded, split
+from reid.gallery.planes import ZERO, are_rounded, rounded, split
+from reid.gallery.rows import half
 from reid.gallery.scan import Found, Known, Part, candidates
 
 FINITE = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
@@ -73,6 +76,20 @@ def test_rounding_happens_once_and_loses_little(values: list[list[float]]) -> No
     assert (parts.high >= 1).all()
     largest = np.abs(exact).max(axis=1, keepdims=True)
     assert (np.abs(kept - exact) <= np.maximum(np.abs(exact) * 2.0**-11 + largest * 2.0**-15, 2.0**-24)).all()
+
+
+def test_rounding_in_parts_is_rounding_and_names_the_vector_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    whole = half(exact)
+    monkeypatch.setattr(distance, "NEAR_VALUES", 21)  # three vectors
+    np.testing.assert_array_equal(half(exact), whole)
+    finer = whole.copy()
+    finer[40, :2] = 1, 2.0**-20
+    assert are_rounded(whole)
+    assert not are_rounded(finer)
+    exact[41] *= 1e6
+    with pytest.raises(ShapeError, match="vector 41 does not fit"):
+        half(exact)
 
 
 def test_steps_lose_an_eighth_of_what_halves_lose() -> None:

@@ -31,7 +31,7 @@ TILE = 1024  # of those, that ONNX Runtime takes at once, for the same reason
 SCORES = 1 << 21  # that are looked through at once, at most
 AHEAD = 4  # pieces of so many rows that a thread multiplies before it waits for its turn
 EPS = 4e-6  # of ‖q‖‖x‖, more than single precision loses
-LOST = 255**2 * 2.0**-22  # of each value's product of bytes, more than it loses of their sum
+LOST = 255**2 * 2.0**-22  # a value, more than it loses of products of bytes
 Places = NDArray[np.int64]
 Found = tuple[Places, Vectors, Vectors]
 
