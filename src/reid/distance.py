@@ -46,9 +46,8 @@ def blocks(
     norms = _squared_norms(gallery)
     step = max(BLOCK_ROWS, min(4 * BLOCK_ROWS, BLOCK_VALUES // max(1, len(gallery))))
     room = np.empty((min(step, len(query)), len(gallery)), dtype=np.float32) if reuse else None
-    for start in range(0, len(query), step):
-        rows = slice(start, min(start + step, len(query)))
-        out = None if room is None else room[: rows.stop - start]
+    for rows in slices(slice(0, len(query)), step):
+        out = None if room is None else room[: rows.stop - rows.start]
         yield rows, _block(query[rows], gallery, norms, metric, out)
 
 
@@ -177,11 +176,15 @@ def _block(
     return block
 
 
-def near(rows: slice, width: int) -> Iterator[slice]:
-    """Those rows, of so many values each, in parts that stay near a core while they are passed over again and again."""
-    step = max(1, NEAR_VALUES // max(1, width))
+def slices(rows: slice, step: int) -> Iterator[slice]:
+    """Those rows, `step` at a time."""
     for start in range(rows.start, rows.stop, step):
         yield slice(start, min(start + step, rows.stop))
+
+
+def near(rows: slice, width: int) -> Iterator[slice]:
+    """Those rows, of so many values each, in parts that stay near a core while they are passed over again and again."""
+    return slices(rows, max(1, NEAR_VALUES // max(1, width)))
 
 
 def in_threads(work: Callable[[slice], T], rows: int) -> list[T]:
@@ -197,7 +200,7 @@ def in_threads(work: Callable[[slice], T], rows: int) -> list[T]:
 
 def ahead(work: Callable[[slice], T], rows: int, step: int) -> Iterator[T]:
     """What `work` gives for one range of `step` rows after the other; threads are ahead while one is looked at."""
-    parts = [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
+    parts = [*slices(slice(0, rows), step)]
     if len(parts) < 2:
         yield from map(work, parts)
         return

@@ -21,7 +21,7 @@ import numpy as np
 import simsimd
 from numpy.typing import NDArray
 
-from reid.distance import THREADS, ahead, in_threads, smallest
+from reid.distance import THREADS, ahead, in_threads, slices, smallest
 from reid.gallery.planes import ZERO, Bytes
 from reid.types import Vectors
 
@@ -74,8 +74,7 @@ class Part:
 
     def cut(self, most: int) -> Iterator[Part]:
         """Itself in parts of at most so many rows."""
-        for start in range(0, len(self), most):
-            own = slice(start, min(start + most, len(self)))
+        for own in slices(slice(0, len(self)), most):
             if isinstance(self.places, slice):
                 first = self.places.start
                 yield Part(slice(first + own.start, first + own.stop), self.high[own])
